@@ -1,0 +1,1 @@
+//! The one bounded binary codec of every stored and sent envelope.

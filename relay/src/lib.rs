@@ -1,0 +1,1 @@
+//! The relay all nodes of a raftbank talk through, with faults on request.

@@ -1,0 +1,1 @@
+//! Durable state of a node in sled, and a memory store that models crashes.

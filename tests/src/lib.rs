@@ -1,0 +1,1 @@
+//! Tests of the whole: simulator, crash and power-cut harness, benchmarks.

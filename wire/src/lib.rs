@@ -1,0 +1,1 @@
+//! Frames, handshakes and typed clients on Unix and TCP sockets.
