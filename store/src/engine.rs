@@ -1,0 +1,358 @@
+//! sled, and everything its interface does not tell: panics, syncs, and which errors mean what.
+//!
+//! Rules of this file (each has a reason in docs/storage.md):
+//! - every call into sled is guarded: a panic on damaged data becomes [`StoreError::Corrupt`];
+//! - `flush()` is not durable on Linux, so it is followed by `sync_data()` on a handle of our own, opened once before
+//!   the first write, because a write-back error is reported once per open file description;
+//! - no more than [`UNSYNCED_BYTES_MAX`] are written between two syncs: sled reuses a segment once its successor was
+//!   *written*, and a power cut must not find the old copy overwritten while the new one is only in the page cache.
+
+use crate::{error::StoreError, quiet};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind},
+    ops::RangeBounds,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+/// More written bytes than this force a sync in between; far below a segment.
+pub(crate) const UNSYNCED_BYTES_MAX: usize = 4 << 20;
+
+/// How often and how long a lock on the folder is waited for: a predecessor that was killed or closed just now may
+/// still be letting go.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// sled's settings that were measured rather than left at their defaults; see docs/storage.md.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// sled's page cache in bytes. Its default is 1 GiB per database.
+    pub cache_bytes: u64,
+    /// Size of a segment of sled's file, a power of two up to 16 MiB; fixed when the folder is made. A leaf page above a
+    /// quarter of it would go to `blobs/`, which sled never syncs.
+    pub segment_bytes: usize,
+    /// Period of sled's background thread in ms, which alone collects garbage; `None` runs none.
+    pub flush_every_ms: Option<u64>,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning {
+            cache_bytes: 64 << 20,
+            segment_bytes: 16 << 20,
+            flush_every_ms: Some(10_000),
+        }
+    }
+}
+
+/// True if a test asked for a store that does not sync, to prove that the power-cut test would notice.
+/// Only with the feature `fault-injection`; the environment variable is `RAFTBANK_TEST_UNSAFE_NO_SYNC`.
+pub(crate) fn syncs_are_off() -> bool {
+    #[cfg(feature = "fault-injection")]
+    {
+        static OFF: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        *OFF.get_or_init(|| std::env::var_os("RAFTBANK_TEST_UNSAFE_NO_SYNC").is_some())
+    }
+    #[cfg(not(feature = "fault-injection"))]
+    false
+}
+
+/// The readable side: cheap to clone, used from any thread.
+#[derive(Clone)]
+pub(crate) struct Tree {
+    db: sled::Db,
+    config: sled::Config,
+    dir: PathBuf,
+}
+
+/// The writable side: one per folder.
+pub(crate) struct Engine {
+    tree: Tree,
+    /// Our own handle on sled's file `db`, for the syncs that count.
+    handle: File,
+    handle_path: PathBuf,
+    unsynced_bytes: usize,
+    /// Written since the last sync.
+    dirty: bool,
+}
+
+impl Engine {
+    /// Opens or makes sled's files in `sled_dir`. `data_dir` is only for messages.
+    pub fn open(sled_dir: &Path, data_dir: &Path, tuning: Tuning) -> Result<Engine, StoreError> {
+        let handle_path = sled_dir.join("db");
+        let existing = handle_path.exists();
+        let handle = if existing {
+            let handle = open_handle(&handle_path)?;
+            // What a killed predecessor left in the page cache becomes durable before sled builds on it.
+            sync_handle(&handle, &handle_path)?;
+            Some(handle)
+        } else {
+            None
+        };
+        let config = sled::Config::new()
+            .path(sled_dir)
+            .cache_capacity(tuning.cache_bytes)
+            .segment_size(tuning.segment_bytes)
+            .flush_every_ms(tuning.flush_every_ms)
+            .mode(sled::Mode::LowSpace);
+        let db = open_locked(&config, data_dir)?;
+        // A fresh file: sled itself wrote its first page while opening; that write was not promised to anybody.
+        let handle = match handle {
+            Some(handle) => handle,
+            None => open_handle(&handle_path)?,
+        };
+        let mut engine = Engine {
+            tree: Tree {
+                db,
+                config,
+                dir: data_dir.to_owned(),
+            },
+            handle,
+            handle_path,
+            unsynced_bytes: 0,
+            dirty: true,
+        };
+        engine.sync()?;
+        Ok(engine)
+    }
+
+    /// The readable side.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Applies one batch atomically. `bytes` is its size, about.
+    pub fn apply(&mut self, batch: sled::Batch, bytes: usize) -> Result<(), StoreError> {
+        if self.unsynced_bytes > 0 && self.unsynced_bytes.saturating_add(bytes) > UNSYNCED_BYTES_MAX {
+            self.sync()?;
+        }
+        self.dirty = true;
+        self.unsynced_bytes = self.unsynced_bytes.saturating_add(bytes);
+        self.tree
+            .guard("writing to", |db| db.apply_batch(batch))
+    }
+
+    /// Makes everything applied so far durable. Does nothing when nothing was applied.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        if !self.dirty {
+            return Ok(());
+        }
+        self.tree.guard("flushing", |db| db.flush())?;
+        if !syncs_are_off() {
+            sync_handle(&self.handle, &self.handle_path)?;
+        }
+        self.dirty = false;
+        self.unsynced_bytes = 0;
+        Ok(())
+    }
+}
+
+impl Tree {
+    /// The value of a key.
+    pub fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        self.guard("reading", |db| db.get(key))
+    }
+
+    /// Rows in key order; from both ends.
+    pub fn scan<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, range: R) -> Result<Scan, StoreError> {
+        let iter = self.guard("reading", |db| Ok(db.range(range)))?;
+        Ok(Scan {
+            tree: self.clone(),
+            iter: Some(iter),
+        })
+    }
+
+    /// All rows whose key begins with `prefix`, in key order.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> Result<Scan, StoreError> {
+        let iter = self.guard("reading", |db| Ok(db.scan_prefix(prefix)))?;
+        Ok(Scan {
+            tree: self.clone(),
+            iter: Some(iter),
+        })
+    }
+
+    /// Corruption found by the layers above, with the folder's name.
+    pub fn corrupt(&self, what: impl std::fmt::Display) -> StoreError {
+        StoreError::corrupt(format!("{what} (data folder {})", self.dir.display()))
+    }
+
+    fn guard<T>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&sled::Db) -> sled::Result<T>,
+    ) -> Result<T, StoreError> {
+        match quiet::catch(|| work(&self.db)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(classify(doing, &self.dir, error)),
+            Err(message) => Err(panicked(doing, &self.dir, &self.config, &message)),
+        }
+    }
+}
+
+/// Rows of a range; ends after the first error.
+pub(crate) struct Scan {
+    tree: Tree,
+    iter: Option<sled::Iter>,
+}
+
+type Row = Result<(sled::IVec, sled::IVec), StoreError>;
+
+impl Scan {
+    fn step(
+        &mut self,
+        advance: impl FnOnce(&mut sled::Iter) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
+    ) -> Option<Row> {
+        let mut iter = self.iter.take()?;
+        let row = self
+            .tree
+            .guard("reading", |_| advance(&mut iter).transpose())
+            .transpose()?;
+        if row.is_ok() {
+            self.iter = Some(iter);
+        }
+        Some(row)
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Row;
+    fn next(&mut self) -> Option<Row> {
+        self.step(Iterator::next)
+    }
+}
+
+impl DoubleEndedIterator for Scan {
+    fn next_back(&mut self) -> Option<Row> {
+        self.step(DoubleEndedIterator::next_back)
+    }
+}
+
+fn open_handle(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|error| StoreError::io("opening", path, error))
+}
+
+fn sync_handle(handle: &File, path: &Path) -> Result<(), StoreError> {
+    handle
+        .sync_data()
+        .map_err(|error| StoreError::io("syncing", path, error))
+}
+
+fn open_locked(config: &sled::Config, dir: &Path) -> Result<sled::Db, StoreError> {
+    for attempt in 1..=LOCK_TRIES {
+        match quiet::catch(|| config.open()) {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(error)) if is_lock_error(&error) => {
+                if attempt < LOCK_TRIES {
+                    thread::sleep(LOCK_PAUSE);
+                }
+            }
+            Ok(Err(error)) => return Err(classify("opening", dir, error)),
+            Err(message) => return Err(panicked("opening", dir, config, &message)),
+        }
+    }
+    Err(StoreError::InUse { dir: dir.to_owned() })
+}
+
+/// sled has no variant for it: it wraps the refused `flock` in an error of kind `Other` with these words.
+fn is_lock_error(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(source)
+        if source.kind() == ErrorKind::Other && source.to_string().starts_with("could not acquire lock"))
+}
+
+fn classify(doing: &str, dir: &Path, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(source) if !means_damage(&source) => StoreError::io(doing, dir, source),
+        other => StoreError::corrupt(format!(
+            "sled failed while {doing} {}: {other}",
+            dir.display()
+        )),
+    }
+}
+
+/// A file shorter than its own index says, or with impossible contents, is damaged; the device itself is fine.
+fn means_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData)
+}
+
+fn panicked(doing: &str, dir: &Path, config: &sled::Config, message: &str) -> StoreError {
+    // A failed write on one of sled's threads can surface as a panic elsewhere: the first error is the true one.
+    if let Err(sled::Error::Io(source)) = config.global_error()
+        && !means_damage(&source)
+    {
+        return StoreError::io(doing, dir, source);
+    }
+    StoreError::corrupt(format!(
+        "sled gave up while {doing} {}: {message}",
+        dir.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_corruption_and_a_short_file_is() {
+        let dir = Path::new("/d");
+        let full = sled::Error::Io(io::Error::from(ErrorKind::StorageFull));
+        assert_eq!(classify("writing to", dir, full).exit_code(), 7);
+        let short = sled::Error::Io(io::Error::from(ErrorKind::UnexpectedEof));
+        assert_eq!(classify("reading", dir, short).exit_code(), 6);
+        let bug = sled::Error::ReportableBug("x".to_owned());
+        assert_eq!(classify("reading", dir, bug).exit_code(), 6);
+        let unsupported = sled::Error::Unsupported("segment size".to_owned());
+        assert_eq!(classify("opening", dir, unsupported).exit_code(), 6);
+    }
+
+    #[test]
+    fn rows_come_back_in_order_from_both_ends_after_a_reopen() {
+        let base = tempfile::tempdir().unwrap();
+        let sled_dir = base.path().join("sled");
+        {
+            let mut engine = Engine::open(&sled_dir, base.path(), Tuning::default()).unwrap();
+            let mut batch = sled::Batch::default();
+            for number in 0..100_u8 {
+                batch.insert(&[b'k', number], &[number]);
+            }
+            engine.apply(batch, 300).unwrap();
+            assert!(engine.dirty);
+            engine.sync().unwrap();
+            assert!(!engine.dirty);
+        }
+        let engine = Engine::open(&sled_dir, base.path(), Tuning::default()).unwrap();
+        let forward: Vec<u8> = engine.tree().scan_prefix(b"k").unwrap().map(|row| row.unwrap().1[0]).collect();
+        assert_eq!(forward, (0..100).collect::<Vec<u8>>());
+        let range = vec![b'k', 10]..=vec![b'k', 12];
+        let backward: Vec<u8> =
+            engine.tree().scan(range).unwrap().rev().map(|row| row.unwrap().1[0]).collect();
+        assert_eq!(backward, [12, 11, 10]);
+        assert_eq!(engine.tree().get(&[b'k', 99]).unwrap().unwrap(), &[99]);
+    }
+
+    #[test]
+    fn much_written_at_once_is_synced_on_the_way() {
+        let base = tempfile::tempdir().unwrap();
+        let mut engine = Engine::open(&base.path().join("sled"), base.path(), Tuning::default()).unwrap();
+        for number in 0..100_u8 {
+            let mut batch = sled::Batch::default();
+            batch.insert(&[number], vec![number; 65536]);
+            engine.apply(batch, 65536).unwrap();
+            assert!(engine.unsynced_bytes <= UNSYNCED_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn opening_twice_says_in_use() {
+        let base = tempfile::tempdir().unwrap();
+        let sled_dir = base.path().join("sled");
+        let _first = Engine::open(&sled_dir, base.path(), Tuning::default()).unwrap();
+        let Err(error) = Engine::open(&sled_dir, base.path(), Tuning::default()) else { panic!("opened twice") };
+        assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    }
+}
