@@ -1,0 +1,435 @@
+//! Every request that this node owes an answer for: its own clients' and those that peers forwarded to it as leader.
+//!
+//! A call ends in exactly one answer: an outcome, a refusal, "not executed" (it provably is in no log and never can
+//! be), or "unknown" (its deadline passed while that was not provable). Retries across a change of leader carry the
+//! same request id, so they cannot execute twice.
+
+use raftbank_consensus::{Engine, NodeId};
+use raftbank_ledger::{Account, Balance, Decision, Operation, Outcome, Request};
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
+
+use super::message::{Ask, Body};
+use super::{Action, Node};
+
+/// Numbers the calls of one node, in order of arrival.
+pub(super) type CallId = u64;
+
+/// Most calls in flight at one node.
+const CALLS_MAX: usize = 65_536;
+/// Most bytes of requests in flight at one node.
+const CALLS_BYTES_MAX: usize = 64 << 20;
+/// The longest a call may wait, whatever its client says.
+const TIMEOUT_MS_MAX: u64 = 3_600_000;
+
+/// Who waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A client of this node.
+    Client { token: u64 },
+    /// A peer, under its own number.
+    Peer { peer: NodeId, call: u64 },
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Write(Request),
+    Read(Read),
+}
+
+/// A linearizable read.
+#[derive(Clone, Debug)]
+pub(super) enum Read {
+    Balance(Account),
+    Accounts,
+    Get(Vec<u8>),
+}
+
+/// Where a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// No leader is known, or the leader just said that it is not.
+    Waiting,
+    /// Sent to a peer at this time.
+    Forwarded { to: NodeId, at_ms: u64 },
+    /// Leader: waits for the next block or barrier.
+    Queued,
+    /// Leader: in a block that is being mined.
+    Mining,
+    /// In a block that was proposed; only the record committed at its index decides.
+    Proposed,
+    /// Waits for a barrier.
+    Barrier,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub kind: Kind,
+    pub origin: Origin,
+    pub deadline_ms: u64,
+    pub place: Place,
+    /// How often it was handed to a peer without having been given back.
+    pub exposed: u32,
+    bytes: usize,
+}
+
+impl<E: Engine> Node<E> {
+    /// A client of this node asks.
+    pub(super) fn api(&mut self, token: u64, request: ApiRequest) {
+        if self.stopping_since.is_some() {
+            return self.fail(token, FailKind::NotExecuted, "stopping", "this node is stopping; ask another one");
+        }
+        match request {
+            ApiRequest::Write { request, timeout_ms } => self.admit_bytes(token, &request, timeout_ms),
+            ApiRequest::Balance { account, local, timeout_ms } => match Account::parse(&account) {
+                Ok(account) => self.read(token, Read::Balance(account), local, timeout_ms),
+                Err(error) => self.fail(token, FailKind::Usage, "bad_name", &error.to_string()),
+            },
+            ApiRequest::Accounts { local, timeout_ms } => self.read(token, Read::Accounts, local, timeout_ms),
+            ApiRequest::Get { key, local, timeout_ms } => self.read(token, Read::Get(key), local, timeout_ms),
+            ApiRequest::Status => {
+                let reply = self.status();
+                self.reply(token, reply);
+            }
+            ApiRequest::Watch => self.watch(token),
+            _ => self.fail(token, FailKind::Usage, "wrong_socket", "a node does not answer this; ask the relay's socket"),
+        }
+    }
+
+    fn admit_bytes(&mut self, token: u64, bytes: &[u8], timeout_ms: u32) {
+        match Request::decode(bytes) {
+            Ok(request) => {
+                self.admit(Kind::Write(request), bytes.len(), Origin::Client { token }, timeout_ms);
+            }
+            Err(error) => self.fail(token, FailKind::Usage, "bad_request", &error.to_string()),
+        }
+    }
+
+    fn read(&mut self, token: u64, read: Read, local: bool, timeout_ms: u32) {
+        if local {
+            let reply = self.answer_read(&read, true);
+            return self.reply(token, reply);
+        }
+        let bytes = if let Read::Get(key) = &read { key.len() } else { 64 };
+        self.admit(Kind::Read(read), bytes, Origin::Client { token }, timeout_ms);
+    }
+
+    /// The leader is asked by a peer.
+    pub(super) fn forwarded(&mut self, peer: NodeId, call: u64, ask: Ask, timeout_ms: u32) {
+        if !self.leads() || self.stopping_since.is_some() {
+            return self.send(peer, Body::Answer { call, reply: None });
+        }
+        if self.calls_by_peer.contains_key(&(peer, call)) {
+            return; // sent again because the answer was slow: it is on its way
+        }
+        let origin = Origin::Peer { peer, call };
+        let refused = |error: String| ApiReply::Failed { kind: FailKind::Usage, code: "bad_request".into(), message: error };
+        match ask {
+            Ask::Write(bytes) => match Request::decode(&bytes) {
+                Ok(request) => self.admit(Kind::Write(request), bytes.len(), origin, timeout_ms),
+                Err(error) => self.send(peer, Body::Answer { call, reply: Some(refused(error.to_string())) }),
+            },
+            Ask::Balance(name) => match Account::parse(&name) {
+                Ok(account) => self.admit(Kind::Read(Read::Balance(account)), 64, origin, timeout_ms),
+                Err(error) => self.send(peer, Body::Answer { call, reply: Some(refused(error.to_string())) }),
+            },
+            Ask::Accounts => self.admit(Kind::Read(Read::Accounts), 64, origin, timeout_ms),
+            Ask::Get(key) => {
+                let bytes = key.len();
+                self.admit(Kind::Read(Read::Get(key)), bytes, origin, timeout_ms);
+            }
+        }
+    }
+
+    fn admit(&mut self, kind: Kind, bytes: usize, origin: Origin, timeout_ms: u32) {
+        let id = self.next_call;
+        self.next_call += 1;
+        let deadline_ms = self.now.mono_ms.saturating_add(u64::from(timeout_ms).min(TIMEOUT_MS_MAX));
+        if let Kind::Write(request) = &kind {
+            self.count_pending(request, 1);
+        }
+        match origin {
+            Origin::Client { token } => self.calls_by_token.insert(token, id),
+            Origin::Peer { peer, call } => self.calls_by_peer.insert((peer, call), id),
+        };
+        self.calls_bytes += bytes;
+        self.deadlines.insert((deadline_ms, id));
+        self.calls.insert(id, Call { kind, origin, deadline_ms, place: Place::Waiting, exposed: 0, bytes });
+        if self.calls.len() > CALLS_MAX || self.calls_bytes > CALLS_BYTES_MAX {
+            let message = "too many requests are in flight at this node; ask again in a moment";
+            return self.finish(id, failed(FailKind::NotExecuted, "overloaded", message));
+        }
+        self.route(id);
+    }
+
+    /// Sends a call where it can be served: the queue, the leader, or nowhere yet.
+    pub(super) fn route(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        if let Kind::Write(request) = &call.kind
+            && let Some(decision) = self.state.decide(request)
+        {
+            let reply = decided(request, self.state.tip().height, &decision);
+            return self.finish(id, reply);
+        }
+        if self.leads() {
+            match call.kind {
+                Kind::Write(_) => self.queue.push_back(id),
+                Kind::Read(_) => self.reads.waiting.push(id),
+            }
+            return self.place(id, Place::Queued);
+        }
+        if let Origin::Peer { .. } = call.origin {
+            return self.give_back(id);
+        }
+        match self.leader {
+            Some(leader) if self.linked && leader != self.config.id => self.forward(id, leader),
+            _ => self.place(id, Place::Waiting),
+        }
+    }
+
+    fn forward(&mut self, id: CallId, to: NodeId) {
+        let now = self.now.mono_ms;
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let ask = match &call.kind {
+            Kind::Write(request) => Ask::Write(request.encode()),
+            Kind::Read(Read::Balance(account)) => Ask::Balance(account.as_str().to_owned()),
+            Kind::Read(Read::Accounts) => Ask::Accounts,
+            Kind::Read(Read::Get(key)) => Ask::Get(key.clone()),
+        };
+        call.exposed += 1;
+        call.place = Place::Forwarded { to, at_ms: now };
+        let timeout_ms = u32::try_from(call.deadline_ms.saturating_sub(now)).unwrap_or(u32::MAX);
+        self.send(to, Body::Forward { call: id, ask, timeout_ms });
+    }
+
+    /// A peer answers what was forwarded to it.
+    pub(super) fn answered(&mut self, from: NodeId, id: CallId, reply: Option<ApiReply>) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match reply {
+            // The peer neither has it in a log nor ever will: this hand-over is undone. Whatever reason it gave
+            // (it does not lead, it has too much to do), the call is tried again until its own deadline.
+            None | Some(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) => {
+                call.exposed = call.exposed.saturating_sub(1);
+                if matches!(call.place, Place::Forwarded { to, .. } if to == from) {
+                    call.place = Place::Waiting;
+                }
+            }
+            Some(reply) => {
+                // A call that came back here because this node leads now is decided by this node's own log.
+                if matches!(call.place, Place::Forwarded { .. } | Place::Waiting) {
+                    self.finish(id, reply);
+                }
+            }
+        }
+    }
+
+    /// After a change of leader or link: everything that waits for one is routed anew.
+    pub(super) fn reroute(&mut self) {
+        let (leads, leader) = (self.leads(), self.leader);
+        let moved: Vec<CallId> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| match call.place {
+                Place::Waiting => true,
+                Place::Forwarded { to, .. } => leads || leader.is_some_and(|leader| leader != to),
+                Place::Queued => !leads,
+                Place::Mining | Place::Proposed | Place::Barrier => false,
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        if !leads {
+            self.queue.clear();
+            self.reads.waiting.clear();
+        }
+        for id in moved {
+            self.route(id);
+        }
+    }
+
+    /// A frame may have been lost: what was forwarded and not answered for an election time-out is sent again. Looked
+    /// at once in a heartbeat.
+    pub(super) fn retry_calls(&mut self) {
+        let (now, patience) = (self.now.mono_ms, self.election_ms());
+        if self.leads() || self.leader.is_none() || now.saturating_sub(self.last_retry_ms) < self.heartbeat_ms() {
+            return;
+        }
+        self.last_retry_ms = now;
+        let stale: Vec<CallId> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| match call.place {
+                Place::Waiting => true,
+                Place::Forwarded { at_ms, .. } => now.saturating_sub(at_ms) >= patience,
+                _ => false,
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in stale {
+            self.route(id);
+        }
+    }
+
+    /// Ends the calls whose deadline has passed, saying no more than what is known.
+    pub(super) fn expire_calls(&mut self) {
+        while let Some(&(deadline_ms, id)) = self.deadlines.first() {
+            if deadline_ms > self.now.mono_ms {
+                return;
+            }
+            let reply = self.calls.get(&id).map(|call| self.expired(call));
+            match reply {
+                Some(reply) => self.finish(id, reply),
+                None => {
+                    self.deadlines.pop_first();
+                }
+            }
+        }
+    }
+
+    fn expired(&self, call: &Call) -> ApiReply {
+        let leader = match self.leader {
+            Some(leader) => format!("the leader is {}", self.name(leader)),
+            None => "no leader is known here".to_owned(),
+        };
+        match &call.kind {
+            Kind::Read(_) => {
+                let message = format!("no majority answered in time ({leader}); ask again, or read with --local");
+                failed(FailKind::NotExecuted, "timeout", &message)
+            }
+            Kind::Write(_) if call.exposed == 0 && !matches!(call.place, Place::Mining | Place::Proposed) => {
+                let message = format!("not executed: the request reached no leader in time ({leader})");
+                failed(FailKind::NotExecuted, "no_leader", &message)
+            }
+            Kind::Write(request) => {
+                let message = format!(
+                    "the outcome is not known yet ({leader}); it may still commit: ask again with --id {}",
+                    request.id.as_str()
+                );
+                failed(FailKind::Unknown, "outcome_unknown", &message)
+            }
+        }
+    }
+
+    /// Tells a peer that its request is in no log through this node and never will be.
+    pub(super) fn give_back(&mut self, id: CallId) {
+        if let Some(call) = self.forget(id)
+            && let Origin::Peer { peer, call } = call.origin
+        {
+            self.send(peer, Body::Answer { call, reply: None });
+        }
+    }
+
+    /// Answers a call; it is over.
+    pub(super) fn finish(&mut self, id: CallId, reply: ApiReply) {
+        let Some(call) = self.forget(id) else { return };
+        match call.origin {
+            Origin::Client { token } => self.reply(token, reply),
+            Origin::Peer { peer, call } => self.send(peer, Body::Answer { call, reply: Some(reply) }),
+        }
+    }
+
+    fn forget(&mut self, id: CallId) -> Option<Call> {
+        let call = self.calls.remove(&id)?;
+        self.deadlines.remove(&(call.deadline_ms, id));
+        self.calls_bytes -= call.bytes;
+        match call.origin {
+            Origin::Client { token } => self.calls_by_token.remove(&token),
+            Origin::Peer { peer, call } => self.calls_by_peer.remove(&(peer, call)),
+        };
+        if let Kind::Write(request) = &call.kind {
+            self.count_pending(request, -1);
+        }
+        Some(call)
+    }
+
+    /// The client is gone. A write that may be in a log stays, only nobody is told; a read is dropped.
+    pub(super) fn api_gone(&mut self, token: u64) {
+        self.watchers.remove(&token);
+        let Some(id) = self.calls_by_token.get(&token).copied() else { return };
+        let drop = self.calls.get(&id).is_some_and(|call| {
+            matches!(call.kind, Kind::Read(_)) || matches!(call.place, Place::Waiting | Place::Queued)
+        });
+        if drop {
+            self.forget(id);
+        }
+    }
+
+    /// This process is about to end: say what is known of every call.
+    pub(super) fn fail_all_calls(&mut self) {
+        let ids: Vec<CallId> = self.calls.keys().copied().collect();
+        for id in ids {
+            let Some(call) = self.calls.get(&id) else { continue };
+            match call.origin {
+                Origin::Peer { .. } if matches!(call.place, Place::Queued | Place::Waiting | Place::Barrier) => {
+                    self.give_back(id);
+                }
+                Origin::Peer { .. } => {
+                    self.forget(id);
+                }
+                Origin::Client { .. } => {
+                    let reply = self.expired(call);
+                    self.finish(id, reply);
+                }
+            }
+        }
+    }
+
+    pub(super) fn place(&mut self, id: CallId, place: Place) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.place = place;
+        }
+    }
+
+    pub(super) fn reply(&mut self, token: u64, reply: ApiReply) {
+        self.actions.push(Action::Reply { token, reply, last: true });
+    }
+
+    fn fail(&mut self, token: u64, kind: FailKind, code: &str, message: &str) {
+        self.reply(token, failed(kind, code, message));
+    }
+
+    /// Keeps what a balance shows as pending: the net effect of the writes in flight at this node.
+    fn count_pending(&mut self, request: &Request, sign: Balance) {
+        let (from, to, amount) = match &request.operation {
+            Operation::Transfer { from, to, amount, .. } => (from.clone(), to.clone(), amount),
+            Operation::Credit { account, amount } => (Account::world(), account.clone(), amount),
+            Operation::Debit { account, amount } => (account.clone(), Account::world(), amount),
+            Operation::Open { .. } | Operation::Put { .. } => return,
+        };
+        let amount = Balance::from(amount.get()) * sign;
+        for (account, change) in [(from, -amount), (to, amount)] {
+            let entry = self.pending.entry(account.clone()).or_insert(0);
+            *entry += change;
+            if *entry == 0 {
+                self.pending.remove(&account);
+            }
+        }
+    }
+}
+
+/// A failure as the client sees it.
+pub(super) fn failed(kind: FailKind, code: &str, message: &str) -> ApiReply {
+    ApiReply::Failed { kind, code: code.to_owned(), message: message.to_owned() }
+}
+
+/// The answer to a write that the ledger has decided; `height` is that of the block that includes it.
+pub(super) fn decided(request: &Request, height: u64, decision: &Decision) -> ApiReply {
+    let (height, index, outcome, duplicate) = match decision {
+        Decision::Included { index, outcome } => (height, *index, outcome, false),
+        Decision::Duplicate { height, index, outcome } => (*height, *index, outcome, true),
+        Decision::IdReused => {
+            let message = format!(
+                "the id {} was used before with other content; a new request needs a new id",
+                request.id.as_str()
+            );
+            return failed(FailKind::Refused, "id_reused", &message);
+        }
+    };
+    let outcome = match outcome {
+        Outcome::Committed => WriteOutcome::Committed,
+        Outcome::Refused(refusal) => {
+            WriteOutcome::Refused { code: refusal.code().to_owned(), message: refusal.to_string() }
+        }
+    };
+    ApiReply::Written { id: request.id.as_str().to_owned(), outcome, height, index, duplicate }
+}

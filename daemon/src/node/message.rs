@@ -1,0 +1,72 @@
+//! What nodes say to each other. Every frame stands for itself: it names the cluster and its sender's incarnation, so
+//! a lost, late or reordered one needs no session.
+
+use raftbank_consensus::Message;
+use raftbank_wire::api::ApiReply;
+use serde::{Deserialize, Serialize};
+
+/// Longest frame a node accepts from a peer, in bytes.
+pub const FRAME_BYTES_MAX: u64 = 8 << 20;
+
+/// One frame between two nodes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Cluster id: the hash of block 0. Frames of another cluster are refused.
+    pub cluster: [u8; 32],
+    /// The random number the sender's data folder was born with.
+    pub incarnation: u64,
+    /// The sender's wall clock, in Unix milliseconds.
+    pub wall_ms: u64,
+    /// The content.
+    pub body: Body,
+}
+
+/// The content of a frame.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Body {
+    /// Consensus.
+    Raft(Message),
+    /// A client's request on its way to the leader.
+    Forward {
+        /// The sender's number for it.
+        call: u64,
+        /// What is asked.
+        ask: Ask,
+        /// How long the client still waits, in milliseconds.
+        timeout_ms: u32,
+    },
+    /// The leader's answer to `Forward`.
+    Answer {
+        /// The asker's number.
+        call: u64,
+        /// `None`: not led here, and the request neither is nor ever will be in a log through this `Forward`.
+        reply: Option<ApiReply>,
+    },
+    /// Sent to every peer now and then, so that each knows who is there.
+    Beacon {
+        /// The sender's applied height.
+        height: u64,
+    },
+    /// "My disk was lost; this is my new incarnation. What is your durable term?"
+    Rejoin,
+    /// The answer, once the new incarnation is stored durably.
+    RejoinTerm {
+        /// The incarnation that is answered.
+        incarnation: u64,
+        /// The sender's durable term.
+        term: u64,
+    },
+}
+
+/// What a client may ask the leader through another node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Ask {
+    /// Canonical bytes of a ledger request.
+    Write(Vec<u8>),
+    /// The balance of an account.
+    Balance(String),
+    /// All balances.
+    Accounts,
+    /// The value of a key.
+    Get(Vec<u8>),
+}

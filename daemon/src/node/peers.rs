@@ -1,0 +1,195 @@
+//! Frames from and to peers: cluster, incarnation, reachability.
+
+use std::collections::BTreeMap;
+
+use raftbank_codec::{decode, encode};
+use raftbank_consensus::{Engine, Input, Message, NodeId};
+
+use super::message::{Body, Envelope, FRAME_BYTES_MAX};
+use super::{Action, AwaitedGroup, LinkChange, Node, Then};
+
+/// Warnings about one peer are repeated at most this often.
+const WARN_EVERY_MS: u64 = 10_000;
+
+/// What this node knows of a peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Its incarnation, as stored durably.
+    pub incarnation: Option<u64>,
+    /// An incarnation whose sync is awaited.
+    storing: Option<u64>,
+    /// When a valid frame of it last arrived.
+    pub heard_ms: Option<u64>,
+    /// Its height as of its last beacon.
+    pub height: u64,
+    /// Its wall clock minus ours, when its last frame arrived.
+    pub clock_offset_ms: i64,
+    warned_ms: Option<u64>,
+}
+
+impl Peer {
+    pub fn new(incarnation: Option<u64>) -> Self {
+        Self { incarnation, storing: None, heard_ms: None, height: 0, clock_offset_ms: 0, warned_ms: None }
+    }
+}
+
+impl<E: Engine> Node<E> {
+    pub(super) fn send_raft(&mut self, to: NodeId, message: Message) {
+        self.send(to, Body::Raft(message));
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, body: Body) {
+        let envelope = Envelope {
+            cluster: self.state.cluster_id().0,
+            incarnation: self.config.incarnation,
+            wall_ms: self.now.wall_ms,
+            body,
+        };
+        self.actions.push(Action::Send { to, payload: encode(&envelope) });
+    }
+
+    pub(super) fn frame(&mut self, from: NodeId, payload: &[u8]) {
+        let Some(peer) = self.peers.get(&from) else {
+            return self.warn(format!("a frame from member {}, which does not exist, was dropped", from.0));
+        };
+        let known = peer.incarnation;
+        let envelope: Envelope = match decode(payload, FRAME_BYTES_MAX) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                return self.warn_peer(from, format!("a frame from {} was dropped: {error}", self.name(from)));
+            }
+        };
+        if envelope.cluster != self.state.cluster_id().0 {
+            return self.warn_peer(
+                from,
+                format!("{} belongs to another cluster: compare the genesis files of both nodes", self.name(from)),
+            );
+        }
+        if let Body::Rejoin = envelope.body {
+            return self.rejoin_announced(from, envelope.incarnation);
+        }
+        match known {
+            Some(incarnation) if incarnation == envelope.incarnation => {}
+            Some(_) => {
+                return self.warn_peer(
+                    from,
+                    format!(
+                        "{} came back with another data folder and was refused: if its disk was lost, start it with \
+                         --rejoin on a new folder",
+                        self.name(from)
+                    ),
+                );
+            }
+            // Met for the first time: nothing is accepted before its incarnation is durable here.
+            None => return self.store_incarnation(from, envelope.incarnation, None),
+        }
+        let offset = signed_difference(envelope.wall_ms, self.now.wall_ms);
+        let now_ms = self.now.mono_ms;
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.heard_ms = Some(now_ms);
+            peer.clock_offset_ms = offset;
+        }
+        match envelope.body {
+            Body::Raft(message) => self.inputs.push_back(Input::Receive { from, message }),
+            Body::Forward { call, ask, timeout_ms } => self.forwarded(from, call, ask, timeout_ms),
+            Body::Answer { call, reply } => self.answered(from, call, reply),
+            Body::Beacon { height } => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.height = height;
+                }
+            }
+            Body::RejoinTerm { incarnation, term } => self.rejoin_term(from, incarnation, term),
+            Body::Rejoin => unreachable!("handled above"),
+        }
+    }
+
+    /// Stores a peer's incarnation, then accepts its frames, and answers its announcement if `term` is given.
+    pub(super) fn store_incarnation(&mut self, from: NodeId, incarnation: u64, term: Option<u64>) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.storing == Some(incarnation) {
+            return;
+        }
+        peer.storing = Some(incarnation);
+        let mut then = vec![Then::PeerKnown(from, incarnation)];
+        then.extend(term.map(|term| Then::AnswerRejoin(from, incarnation, term)));
+        let awaited = AwaitedGroup { then, ..AwaitedGroup::default() };
+        self.persist(Vec::new(), awaited, vec![(from, incarnation)], false);
+    }
+
+    pub(super) fn peer_known(&mut self, from: NodeId, incarnation: u64) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.incarnation = Some(incarnation);
+            if peer.storing == Some(incarnation) {
+                peer.storing = None;
+            }
+        }
+    }
+
+    pub(super) fn link(&mut self, change: LinkChange) {
+        match change {
+            LinkChange::Connected => {
+                self.linked = true;
+                self.send_beacons();
+            }
+            LinkChange::Lost => {
+                self.linked = false;
+                for peer in self.peers.values_mut() {
+                    peer.heard_ms = None;
+                }
+            }
+            LinkChange::Up(peer) => {
+                if self.peers.contains_key(&peer) {
+                    let height = self.state.tip().height;
+                    self.send(peer, Body::Beacon { height });
+                    self.inputs.push_back(Input::LinkReset(peer));
+                }
+            }
+            LinkChange::Down(peer) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.heard_ms = None;
+                }
+            }
+        }
+        self.reroute();
+    }
+
+    /// Tells every peer that this node is there, each ten heartbeats.
+    pub(super) fn beacon(&mut self) {
+        if self.linked && self.now.mono_ms.saturating_sub(self.last_beacon_ms) >= 10 * self.heartbeat_ms() {
+            self.send_beacons();
+        }
+    }
+
+    fn send_beacons(&mut self) {
+        self.last_beacon_ms = self.now.mono_ms;
+        let height = self.state.tip().height;
+        let ids: Vec<NodeId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.send(id, Body::Beacon { height });
+        }
+    }
+
+    /// Peers heard within the last four beacons.
+    pub(super) fn reachable(&self) -> BTreeMap<NodeId, &Peer> {
+        let window = 40 * self.heartbeat_ms();
+        let now = self.now.mono_ms;
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.heard_ms.is_some_and(|heard| now.saturating_sub(heard) <= window))
+            .map(|(id, peer)| (*id, peer))
+            .collect()
+    }
+
+    fn warn_peer(&mut self, from: NodeId, text: String) {
+        let now = self.now.mono_ms;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.warned_ms.is_none_or(|last| now.saturating_sub(last) >= WARN_EVERY_MS) {
+            peer.warned_ms = Some(now);
+            self.warn(text);
+        }
+    }
+}
+
+fn signed_difference(a: u64, b: u64) -> i64 {
+    i64::try_from(i128::from(a) - i128::from(b)).unwrap_or(if a > b { i64::MAX } else { i64::MIN })
+}

@@ -1,0 +1,543 @@
+//! Several nodes on a network and disks that are instant unless a test says otherwise.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use raftbank_codec::{decode, encode};
+use raftbank_consensus::{Durable, HardState, NodeId, Role, Timers};
+use raftbank_ledger::{Account, Amount, Block, Genesis, NodeName, Operation, Request, RequestId, State, pow};
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
+
+use super::message::{Body, Envelope, FRAME_BYTES_MAX};
+use super::{Action, Event, LinkChange, Node, NodeConfig, Notice, Now};
+
+const TICK_MS: u64 = 10;
+
+struct Bank {
+    nodes: Vec<Node>,
+    wire: VecDeque<(usize, usize, Vec<u8>)>,
+    cut: BTreeSet<(usize, usize)>,
+    /// Groups whose sync is held back, per node; `None`: syncs are instant.
+    held: Vec<Option<Vec<u64>>>,
+    skew_ms: Vec<i64>,
+    replies: Vec<BTreeMap<u64, ApiReply>>,
+    stops: Vec<Option<(u8, String)>>,
+    warnings: Vec<Vec<String>>,
+    mono_ms: u64,
+    next_token: u64,
+}
+
+fn genesis(members: usize, difficulty: u8) -> Block {
+    let genesis = Genesis {
+        name: "test".into(),
+        salt: "salt".into(),
+        members: (1..=members).map(|n| NodeName::parse(&format!("n{n}")).unwrap()).collect(),
+        difficulty,
+        time_ms: 1_000,
+        accounts: Vec::new(),
+        transfers: Vec::new(),
+    };
+    genesis.block().unwrap()
+}
+
+fn config(id: usize, members: usize, incarnation: u64, rejoining: bool) -> NodeConfig {
+    NodeConfig {
+        id: NodeId(id as u8),
+        names: (1..=members).map(|n| NodeName::parse(&format!("n{n}")).unwrap()).collect(),
+        seed: id as u64 + 7,
+        tick_ms: TICK_MS,
+        timers: Timers { heartbeat_ticks: 5, election_ticks_min: 15, election_ticks_max: 30 },
+        batch_requests_max: 100,
+        batch_bytes_max: 1 << 20,
+        incarnation,
+        rejoining,
+        software: "test".into(),
+    }
+}
+
+fn fresh() -> Durable {
+    Durable {
+        hard: HardState { term: 0, vote: None },
+        terms: Vec::new(),
+        last_index: 0,
+        committed: 0,
+        tail: Vec::new(),
+    }
+}
+
+impl Bank {
+    fn new(members: usize) -> Self {
+        Self::with_difficulty(members, 1)
+    }
+
+    fn with_difficulty(members: usize, difficulty: u8) -> Self {
+        let block = genesis(members, difficulty);
+        let mut bank = Self {
+            nodes: Vec::new(),
+            wire: VecDeque::new(),
+            cut: BTreeSet::new(),
+            held: vec![None; members],
+            skew_ms: vec![0; members],
+            replies: vec![BTreeMap::new(); members],
+            stops: vec![None; members],
+            warnings: vec![Vec::new(); members],
+            mono_ms: 0,
+            next_token: 0,
+        };
+        for id in 0..members {
+            let (state, _) = State::new(&block).unwrap();
+            let config = config(id, members, id as u64 + 100, false);
+            let (node, actions) = Node::open(config, fresh(), 0, state, &BTreeMap::new(), bank.now(id));
+            bank.nodes.push(node);
+            bank.perform(id, actions);
+        }
+        for id in 0..members {
+            bank.event(id, Event::Link(LinkChange::Connected));
+        }
+        bank
+    }
+
+    fn now(&self, id: usize) -> Now {
+        Now { mono_ms: self.mono_ms, wall_ms: (1_000_000 + self.mono_ms).saturating_add_signed(self.skew_ms[id]) }
+    }
+
+    fn event(&mut self, id: usize, event: Event) {
+        if self.stops[id].is_none() {
+            let now = self.now(id);
+            let actions = self.nodes[id].step(now, event);
+            self.perform(id, actions);
+        }
+    }
+
+    fn perform(&mut self, id: usize, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send { to, payload } => self.wire.push_back((id, to.0.into(), payload)),
+                Action::Persist { group: Some(group), .. } => match &mut self.held[id] {
+                    Some(held) => held.push(group),
+                    None => self.event(id, Event::Synced { group }),
+                },
+                Action::Persist { group: None, .. } | Action::CancelMine { .. } => {}
+                Action::Load { peer, from, .. } => self.event(id, Event::Loaded { peer, from, records: Vec::new() }),
+                Action::Reply { token, reply, .. } => {
+                    assert!(self.replies[id].insert(token, reply).is_none(), "one answer for each token");
+                }
+                Action::Mine { job, header } => {
+                    let nonce = pow::mine(&header, header.nonce, 1 << 24);
+                    self.event(id, Event::Mined { job, nonce });
+                }
+                Action::Notice(Notice::Warning(text)) => self.warnings[id].push(text),
+                Action::Notice(_) => {}
+                Action::Stop { exit_code, reason } => self.stops[id] = Some((exit_code, reason)),
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        while let Some((from, to, payload)) = self.wire.pop_front() {
+            if !self.cut.contains(&(from, to)) {
+                self.event(to, Event::Frame { from: NodeId(from as u8), payload });
+            }
+        }
+    }
+
+    fn run_ms(&mut self, ms: u64) {
+        for _ in 0..ms / TICK_MS {
+            self.mono_ms += TICK_MS;
+            for id in 0..self.nodes.len() {
+                self.event(id, Event::Tick);
+            }
+            self.deliver();
+        }
+    }
+
+    fn leader(&mut self) -> usize {
+        for _ in 0..200 {
+            self.run_ms(100);
+            let leader = (0..self.nodes.len()).find(|id| {
+                self.stops[*id].is_none()
+                    && self.nodes[*id].role().0 == Role::Leader
+                    && self.nodes[*id].has_leader()
+                    && (0..self.nodes.len()).any(|other| self.nodes[other].role().1 == Some(NodeId(*id as u8)))
+            });
+            if let Some(leader) = leader {
+                return leader;
+            }
+        }
+        panic!("no leader");
+    }
+
+    fn ask(&mut self, id: usize, request: ApiRequest) -> u64 {
+        self.next_token += 1;
+        let token = self.next_token;
+        self.event(id, Event::Api { token, request });
+        self.deliver();
+        token
+    }
+
+    fn write(&mut self, at: usize, id: &str, operation: Operation) -> u64 {
+        let request = Request { id: RequestId::parse(id).unwrap(), operation };
+        self.ask(at, ApiRequest::Write { request: request.encode(), timeout_ms: 3_000 })
+    }
+
+    /// Asks, lets time pass, and returns the answer.
+    fn outcome(&mut self, at: usize, id: &str, operation: Operation) -> ApiReply {
+        let token = self.write(at, id, operation);
+        self.run_ms(4_000);
+        self.replies[at].get(&token).cloned().expect("every call is answered by its deadline")
+    }
+
+    fn isolate(&mut self, id: usize) {
+        for other in (0..self.nodes.len()).filter(|other| *other != id) {
+            self.cut.insert((id, other));
+            self.cut.insert((other, id));
+        }
+    }
+
+    fn same_heads(&self) {
+        let tips: BTreeSet<_> = self.nodes.iter().map(|node| node.state().tip().hash).collect();
+        assert_eq!(tips.len(), 1, "all nodes have the same head");
+    }
+}
+
+fn account(name: &str) -> Account {
+    Account::parse(name).unwrap()
+}
+
+fn open(name: &str) -> Operation {
+    Operation::Open { account: account(name) }
+}
+
+fn credit(name: &str, amount: u64) -> Operation {
+    Operation::Credit { account: account(name), amount: Amount::new(amount).unwrap() }
+}
+
+fn transfer(from: &str, to: &str, amount: u64) -> Operation {
+    Operation::Transfer {
+        from: account(from),
+        to: account(to),
+        amount: Amount::new(amount).unwrap(),
+        memo: String::new(),
+    }
+}
+
+fn is_committed(reply: &ApiReply) -> bool {
+    matches!(reply, ApiReply::Written { outcome: WriteOutcome::Committed, .. })
+}
+
+fn balance(name: &str) -> ApiRequest {
+    ApiRequest::Balance { account: name.into(), local: false, timeout_ms: 2_000 }
+}
+
+#[test]
+fn writes_and_reads_at_any_node() {
+    for members in 1..=5 {
+        let mut bank = Bank::new(members);
+        if members > 1 {
+            bank.leader();
+        } else {
+            bank.run_ms(1_000);
+        }
+        for at in 0..members {
+            let name = format!("a{at}");
+            assert!(is_committed(&bank.outcome(at, &format!("open-{at}"), open(&name))), "{members} members");
+            assert!(is_committed(&bank.outcome(at, &format!("credit-{at}"), credit(&name, 5))));
+            let token = bank.ask(at, balance(&name));
+            bank.run_ms(100);
+            assert!(
+                matches!(&bank.replies[at][&token], ApiReply::Balance { balance: 5, pending: 0, .. }),
+                "{:?}",
+                bank.replies[at][&token]
+            );
+        }
+        bank.run_ms(500);
+        bank.same_heads();
+        assert_eq!(bank.nodes[0].state().tip().height, 2 * members as u64);
+    }
+}
+
+#[test]
+fn a_repeated_id_gets_the_first_outcome_at_every_node_without_a_block() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    let first = bank.outcome(leader, "x", open("alice"));
+    let ApiReply::Written { height, index, duplicate: false, .. } = first else { panic!("{first:?}") };
+    for at in 0..3 {
+        let again = bank.outcome(at, "x", open("alice"));
+        let ApiReply::Written { height: h, index: i, duplicate: true, .. } = again else { panic!("{again:?}") };
+        assert_eq!((h, i), (height, index));
+        let other = bank.outcome(at, "x", open("bob"));
+        assert!(matches!(&other, ApiReply::Failed { kind: FailKind::Refused, code, .. } if code == "id_reused"));
+    }
+    assert_eq!(bank.nodes[leader].state().tip().height, height, "no block was spent on repeats");
+}
+
+#[test]
+fn what_waits_goes_into_one_block_and_repeats_in_it_are_duplicates() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    bank.outcome(leader, "b", credit("alice", 100));
+    let before = bank.nodes[leader].state().tip().height;
+    for node in 0..3 {
+        bank.held[node] = Some(Vec::new());
+    }
+    // The first is proposed alone; the others wait for it and are decided together.
+    let tokens: Vec<u64> = ["w0", "w1", "w2", "w1"].iter().map(|id| bank.write(leader, id, credit("alice", 1))).collect();
+    for _ in 0..10 {
+        for node in 0..3 {
+            for group in bank.held[node].replace(Vec::new()).unwrap() {
+                bank.event(node, Event::Synced { group });
+            }
+        }
+        bank.deliver();
+    }
+    let replies: Vec<(u64, bool)> = tokens
+        .iter()
+        .map(|token| match &bank.replies[leader][token] {
+            ApiReply::Written { height, duplicate, .. } => (*height, *duplicate),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(replies, [(before + 1, false), (before + 2, false), (before + 2, false), (before + 2, true)]);
+    assert_eq!(bank.nodes[leader].state().balance(&account("alice")), Some(103));
+}
+
+#[test]
+fn nothing_is_answered_before_a_majority_has_synced_it() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    for node in 0..3 {
+        bank.held[node] = Some(Vec::new());
+    }
+    let token = bank.write(leader, "x", open("alice"));
+    bank.run_ms(100);
+    assert!(!bank.replies[leader].contains_key(&token));
+    // The leader's own disk alone is no majority.
+    for group in bank.held[leader].take().unwrap() {
+        bank.event(leader, Event::Synced { group });
+    }
+    bank.deliver();
+    bank.run_ms(50);
+    assert!(!bank.replies[leader].contains_key(&token));
+    let other = (leader + 1) % 3;
+    for group in bank.held[other].take().unwrap() {
+        bank.event(other, Event::Synced { group });
+    }
+    bank.deliver();
+    assert!(is_committed(&bank.replies[leader][&token]));
+}
+
+#[test]
+fn a_leader_cut_off_refuses_and_the_majority_goes_on() {
+    let mut bank = Bank::new(3);
+    let old = bank.leader();
+    bank.outcome(old, "a", open("alice"));
+    bank.isolate(old);
+    // Entered the old leader's log: nobody can say.
+    let undecided = bank.outcome(old, "lost", credit("alice", 7));
+    assert!(matches!(undecided, ApiReply::Failed { kind: FailKind::Unknown, .. }), "{undecided:?}");
+    // By now it has stepped down: never entered a log.
+    let refused = bank.outcome(old, "late", credit("alice", 9));
+    assert!(matches!(refused, ApiReply::Failed { kind: FailKind::NotExecuted, .. }), "{refused:?}");
+    let token = bank.ask(old, balance("alice"));
+    bank.run_ms(2_500);
+    assert!(matches!(bank.replies[old][&token], ApiReply::Failed { kind: FailKind::NotExecuted, .. }));
+
+    let new = (0..3).find(|id| *id != old && bank.nodes[*id].role().0 == Role::Leader).expect("the majority has a leader");
+    assert!(is_committed(&bank.outcome(new, "b", credit("alice", 1))));
+    bank.cut.clear();
+    bank.run_ms(2_000);
+    bank.same_heads();
+    assert_eq!(bank.nodes[old].state().balance(&account("alice")), Some(1));
+    // The lost one is in no chain: its id is free and executes once.
+    assert!(is_committed(&bank.outcome(old, "lost", credit("alice", 7))));
+    assert_eq!(bank.nodes[new].state().balance(&account("alice")), Some(8));
+}
+
+#[test]
+fn a_deposed_leaders_waiting_client_is_served_by_the_next_leader() {
+    let mut bank = Bank::new(3);
+    let old = bank.leader();
+    bank.outcome(old, "a", open("alice"));
+    bank.isolate(old);
+    let request = Request { id: RequestId::parse("x").unwrap(), operation: credit("alice", 7) };
+    let token = bank.ask(old, ApiRequest::Write { request: request.encode(), timeout_ms: 60_000 });
+    bank.run_ms(3_000);
+    assert!(!bank.replies[old].contains_key(&token), "undecided while its record is neither committed nor replaced");
+    bank.cut.clear();
+    bank.run_ms(3_000);
+    assert!(is_committed(&bank.replies[old][&token]), "{:?}", bank.replies[old].get(&token));
+    for node in &bank.nodes {
+        assert_eq!(node.state().balance(&account("alice")), Some(7), "once");
+    }
+}
+
+#[test]
+fn an_overdraft_is_refused_by_one_unit_with_many_in_flight() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    bank.outcome(leader, "b", open("bob"));
+    bank.outcome(leader, "c", credit("alice", 10));
+    let at = (leader + 1) % 3;
+    let tokens: Vec<u64> = (0..11).map(|n| bank.write(at, &format!("t{n}"), transfer("alice", "bob", 1))).collect();
+    bank.run_ms(1_000);
+    let committed = tokens.iter().filter(|token| is_committed(&bank.replies[at][token])).count();
+    assert_eq!(committed, 10);
+    let refused = tokens.iter().any(|token| {
+        matches!(&bank.replies[at][token], ApiReply::Written { outcome: WriteOutcome::Refused { code, .. }, .. } if code == "insufficient_funds")
+    });
+    assert!(refused);
+}
+
+#[test]
+fn a_frame_of_another_cluster_or_incarnation_is_refused() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.run_ms(20_000);
+    let follower = (leader + 1) % 3;
+    for (cluster, incarnation) in
+        [([9; 32], leader as u64 + 100), (bank.nodes[0].state().cluster_id().0, leader as u64 + 999)]
+    {
+        let envelope = Envelope { cluster, incarnation, wall_ms: 0, body: Body::Beacon { height: 77 } };
+        bank.event(follower, Event::Frame { from: NodeId(leader as u8), payload: encode(&envelope) });
+        assert_ne!(bank.nodes[follower].peers[&NodeId(leader as u8)].height, 77);
+    }
+    assert_eq!(bank.warnings[follower].len(), 1, "repeated warnings about one peer are held back");
+    bank.event(follower, Event::Frame { from: NodeId(leader as u8), payload: vec![1, 2, 3] });
+    bank.event(follower, Event::Frame { from: NodeId(200), payload: vec![1, 2, 3] });
+    assert!(is_committed(&bank.outcome(follower, "x", open("alice"))));
+}
+
+#[test]
+fn a_leader_with_a_wrong_clock_hands_over() {
+    let mut bank = Bank::new(3);
+    let old = bank.leader();
+    bank.skew_ms[old] = 60_000;
+    bank.run_ms(5_000);
+    let new = bank.leader();
+    assert_ne!(new, old);
+    let token = bank.ask(old, ApiRequest::Status);
+    let ApiReply::Status(status) = &bank.replies[old][&token] else { panic!() };
+    assert_eq!(status.condition.as_deref(), Some("clock_skew"));
+    assert!(is_committed(&bank.outcome(old, "x", open("alice"))));
+    bank.skew_ms[old] = 0;
+    bank.run_ms(3_000);
+    let token = bank.ask(old, ApiRequest::Status);
+    let ApiReply::Status(status) = &bank.replies[old][&token] else { panic!() };
+    assert_eq!(status.condition, None);
+}
+
+#[test]
+fn a_leader_with_a_wrong_state_cannot_commit_and_stops() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    bank.outcome(leader, "b", open("bob"));
+    bank.outcome(leader, "c", credit("alice", 10));
+    let height = bank.nodes[leader].state().tip().height;
+    bank.nodes[leader].state.corrupt_balance_for_tests(&account("alice"), 1_000);
+    let token = bank.write(leader, "steal", transfer("alice", "bob", 500));
+    bank.run_ms(3_000);
+    assert_eq!(bank.stops[leader].as_ref().map(|stop| stop.0), Some(6), "{:?}", bank.warnings);
+    assert!(!bank.replies[leader].get(&token).is_some_and(is_committed));
+    let new = bank.leader();
+    assert_ne!(new, leader);
+    for node in (0..3).filter(|node| *node != leader) {
+        assert_eq!(bank.nodes[node].state().balance(&account("alice")), Some(10));
+        assert!(bank.nodes[node].state().tip().height >= height);
+    }
+    assert!(is_committed(&bank.outcome(new, "d", transfer("alice", "bob", 10))));
+}
+
+#[test]
+fn a_follower_with_a_wrong_state_stops_before_it_answers_from_it() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    let wrong = (leader + 1) % 3;
+    bank.nodes[wrong].state.corrupt_balance_for_tests(&account("alice"), 1_000);
+    assert!(is_committed(&bank.outcome(leader, "b", credit("alice", 10))));
+    assert_eq!(bank.stops[wrong].as_ref().map(|stop| stop.0), Some(6), "{:?}", bank.warnings[wrong]);
+    assert!(is_committed(&bank.outcome(leader, "c", credit("alice", 10))), "the healthy nodes go on");
+}
+
+#[test]
+fn a_node_that_lost_its_disk_rejoins() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    let lost = (leader + 1) % 3;
+    let (state, _) = State::new(&genesis(3, 1)).unwrap();
+
+    // Back with an empty folder and no announcement: it is refused and changes nothing.
+    let (node, actions) =
+        Node::open(config(lost, 3, 555, false), fresh(), 0, state.clone(), &BTreeMap::new(), bank.now(lost));
+    bank.nodes[lost] = node;
+    bank.perform(lost, actions);
+    bank.event(lost, Event::Link(LinkChange::Connected));
+    bank.run_ms(3_000);
+    assert_eq!(bank.nodes[lost].state().tip().height, 0);
+    assert!(bank.warnings[leader].iter().any(|text| text.contains("--rejoin")));
+
+    let (node, actions) = Node::open(config(lost, 3, 556, true), fresh(), 0, state, &BTreeMap::new(), bank.now(lost));
+    bank.nodes[lost] = node;
+    bank.perform(lost, actions);
+    bank.event(lost, Event::Link(LinkChange::Connected));
+    bank.run_ms(5_000);
+    assert!(!bank.nodes[lost].is_rejoining());
+    bank.same_heads();
+    // It counts again: with the third node gone, it makes the majority.
+    let other = 3 - leader - lost;
+    bank.isolate(other);
+    let at = bank.leader();
+    assert!(is_committed(&bank.outcome(at, "b", credit("alice", 1))));
+}
+
+#[test]
+fn a_clean_stop_finishes_the_block_in_flight() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    let token = bank.write(leader, "x", open("alice"));
+    bank.event(leader, Event::Shutdown);
+    bank.run_ms(200);
+    assert!(is_committed(&bank.replies[leader][&token]));
+    assert_eq!(bank.stops[leader].as_ref().map(|stop| stop.0), Some(0));
+}
+
+#[test]
+fn hard_proof_of_work_is_mined_by_the_runtime() {
+    let mut bank = Bank::with_difficulty(3, 16);
+    let leader = bank.leader();
+    assert!(is_committed(&bank.outcome(leader, "x", open("alice"))));
+    bank.same_heads();
+}
+
+#[test]
+fn malformed_requests_reach_no_block() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    let token = bank.ask(leader, ApiRequest::Write { request: vec![0xff; 40], timeout_ms: 1_000 });
+    assert!(matches!(bank.replies[leader][&token], ApiReply::Failed { kind: FailKind::Usage, .. }));
+    let token = bank.ask(leader, balance("no such name"));
+    assert!(matches!(bank.replies[leader][&token], ApiReply::Failed { kind: FailKind::Usage, .. }));
+    let token = bank.ask(leader, balance("nobody"));
+    bank.run_ms(100);
+    assert!(
+        matches!(&bank.replies[leader][&token], ApiReply::Failed { kind: FailKind::Refused, code, .. } if code == "unknown_account")
+    );
+    assert_eq!(bank.nodes[leader].state().tip().height, 0);
+}
+
+#[test]
+fn envelopes_survive_the_codec() {
+    let envelope = Envelope { cluster: [7; 32], incarnation: 1, wall_ms: 2, body: Body::Beacon { height: 3 } };
+    let bytes = encode(&envelope);
+    assert_eq!(bytes.len(), 32 + 8 + 8 + 4 + 8);
+    let back: Envelope = decode(&bytes, FRAME_BYTES_MAX).unwrap();
+    assert!(matches!(back.body, Body::Beacon { height: 3 }));
+    for cut in 0..bytes.len() {
+        assert!(decode::<Envelope>(&bytes[..cut], FRAME_BYTES_MAX).is_err());
+    }
+}
