@@ -1,1 +1,34 @@
-//! Accounts, requests, outcomes and the chain of blocks: pure, no I/O, no clock.
+//! The ledger of a raftbank: accounts, requests, outcomes and the chain of blocks. Pure: no clock, no I/O, no threads.
+//!
+//! `docs/format.md` describes every hashed byte. [`State`] executes and checks, [`Block`] is what is agreed on,
+//! [`Genesis`] is where a chain begins, [`Verifier`] checks a whole chain.
+#![forbid(unsafe_code)]
+#![deny(clippy::float_arithmetic)]
+
+mod amount;
+mod block;
+mod bytes;
+mod genesis;
+mod hash;
+pub mod merkle;
+mod names;
+pub mod pow;
+mod request;
+mod smt;
+mod state;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod violation;
+
+pub use amount::{Amount, AmountError, BALANCE_MAX, Balance};
+pub use block::{BLOCK_BYTES_MAX, BLOCK_REQUESTS_MAX, Block, Entry, HEADER_VERSION, Header, transaction_root};
+pub use bytes::DecodeError;
+pub use genesis::{GENESIS_KEY, Genesis, GenesisAccount, GenesisError, GenesisInfo, GenesisTransfer, MEMBERS_MAX};
+pub use hash::{Hash, HashError};
+pub use names::{Account, NameError, NodeName, RequestId};
+pub use request::{KEY_BYTES_MAX, MEMO_BYTES_MAX, Operation, Outcome, Refusal, Request, VALUE_BYTES_MAX};
+pub use smt::Smt;
+pub use state::{Decision, Delta, Executed, IdRecord, State, StateRows, Tip};
+pub use verify::Verifier;
+pub use violation::Violation;

@@ -1,0 +1,188 @@
+//! Blocks: header, entries, and their canonical bytes. What is stored, sent and hashed are the same bytes.
+
+use crate::bytes::{DecodeError, Reader, put_bytes32, put_text8};
+use crate::hash::Hash;
+use crate::merkle;
+use crate::names::NodeName;
+use crate::request::{MEMO_BYTES_MAX, Outcome, Request, VALUE_BYTES_MAX};
+
+/// Longest block, in bytes.
+pub const BLOCK_BYTES_MAX: usize = 4 << 20;
+/// Most requests in a block.
+pub const BLOCK_REQUESTS_MAX: usize = 16_384;
+/// The version of the header's layout.
+pub const HEADER_VERSION: u32 = 1;
+/// Longest entry, in bytes: a value, a key, an id and their prefixes, with room.
+const ENTRY_BYTES_MAX: usize = VALUE_BYTES_MAX + MEMO_BYTES_MAX + 1_024;
+
+const BLOCK_DOMAIN: &[u8] = b"raftbank/block/1\n";
+
+/// A block's header. Its layout is final for version 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// [`HEADER_VERSION`].
+    pub version: u32,
+    /// Hash of block 0; zero in block 0 itself.
+    pub cluster_id: Hash,
+    /// Position in the chain, from 0.
+    pub height: u64,
+    /// Hash of the block before; zero in block 0.
+    pub previous: Hash,
+    /// Term of the consensus record that carries the block.
+    pub term: u64,
+    /// The node that proposed it.
+    pub proposer: NodeName,
+    /// Unix time in milliseconds; never less than in the block before.
+    pub time_ms: u64,
+    /// Number of entries.
+    pub request_count: u32,
+    /// RFC 6962 tree hash over the entries' bytes.
+    pub transaction_root: Hash,
+    /// Root of the sparse Merkle tree over all accounts and values after this block.
+    pub state_root: Hash,
+    /// Leading zero bits that the hash must have.
+    pub difficulty: u8,
+    /// Found by trying.
+    pub nonce: u64,
+}
+
+impl Header {
+    /// Canonical bytes, field by field in the order of the struct.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(220);
+        out.extend_from_slice(&self.version.to_be_bytes());
+        out.extend_from_slice(&self.cluster_id.0);
+        out.extend_from_slice(&self.height.to_be_bytes());
+        out.extend_from_slice(&self.previous.0);
+        out.extend_from_slice(&self.term.to_be_bytes());
+        put_text8(&mut out, self.proposer.as_str());
+        out.extend_from_slice(&self.time_ms.to_be_bytes());
+        out.extend_from_slice(&self.request_count.to_be_bytes());
+        out.extend_from_slice(&self.transaction_root.0);
+        out.extend_from_slice(&self.state_root.0);
+        out.push(self.difficulty);
+        out.extend_from_slice(&self.nonce.to_be_bytes());
+        out
+    }
+
+    /// The block's hash: SHA-256 of a domain line and the header's bytes.
+    pub fn hash(&self) -> Hash {
+        Hash::of(&[BLOCK_DOMAIN, &self.encode()])
+    }
+
+    /// The hashed bytes before the nonce, which is last.
+    pub(crate) fn hashed_prefix(&self) -> Vec<u8> {
+        let mut bytes = BLOCK_DOMAIN.to_vec();
+        bytes.extend_from_slice(&self.encode());
+        bytes.truncate(bytes.len() - 8);
+        bytes
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let version = reader.u32("version")?;
+        if version != HEADER_VERSION {
+            return Err(DecodeError::field("version", format!("{version}; this program knows {HEADER_VERSION}")));
+        }
+        Ok(Self {
+            version,
+            cluster_id: Hash(reader.array("cluster id")?),
+            height: reader.u64("height")?,
+            previous: Hash(reader.array("previous")?),
+            term: reader.u64("term")?,
+            proposer: NodeName::parse(reader.text8("proposer")?)
+                .map_err(|error| DecodeError::field("proposer", error))?,
+            time_ms: reader.u64("time")?,
+            request_count: reader.u32("request count")?,
+            transaction_root: Hash(reader.array("transaction root")?),
+            state_root: Hash(reader.array("state root")?),
+            difficulty: reader.u8("difficulty")?,
+            nonce: reader.u64("nonce")?,
+        })
+    }
+}
+
+/// A request with its outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What was asked.
+    pub request: Request,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+impl Entry {
+    /// Canonical bytes: the request after its length, then the outcome. These are a leaf of the transaction tree.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_bytes32(&mut out, &self.request.encode());
+        out.push(self.outcome.byte());
+        out
+    }
+
+    /// Reads canonical bytes.
+    ///
+    /// # Errors
+    /// Anything that [`Entry::encode`] would not have written.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader(bytes);
+        let request = Request::decode(reader.bytes32(ENTRY_BYTES_MAX, "request")?)?;
+        let outcome = Outcome::from_byte(reader.u8("outcome")?)?;
+        reader.end()?;
+        Ok(Self { request, outcome })
+    }
+}
+
+/// A block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// What is hashed.
+    pub header: Header,
+    /// In order of execution.
+    pub entries: Vec<Entry>,
+}
+
+impl Block {
+    /// Canonical bytes: the header, then each entry after its length.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = self.header.encode();
+        for entry in &self.entries {
+            put_bytes32(&mut out, &entry.encode());
+        }
+        out
+    }
+
+    /// Reads canonical bytes. Nothing is allocated on the word of a count or a length.
+    ///
+    /// # Errors
+    /// Anything that [`Block::encode`] would not have written, or that exceeds the bounds.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > BLOCK_BYTES_MAX {
+            let why = format!("{} bytes; at most {BLOCK_BYTES_MAX} are allowed", bytes.len());
+            return Err(DecodeError::field("block", why));
+        }
+        let mut reader = Reader(bytes);
+        let header = Header::read(&mut reader)?;
+        let count = usize::try_from(header.request_count).unwrap_or(usize::MAX);
+        if count > BLOCK_REQUESTS_MAX {
+            let why = format!("{count}; at most {BLOCK_REQUESTS_MAX} are allowed");
+            return Err(DecodeError::field("request count", why));
+        }
+        let mut entries = Vec::new();
+        for _ in 0..count {
+            entries.push(Entry::decode(reader.bytes32(ENTRY_BYTES_MAX, "entry")?)?);
+        }
+        reader.end()?;
+        Ok(Self { header, entries })
+    }
+
+    /// The block's hash, which is its header's.
+    pub fn hash(&self) -> Hash {
+        self.header.hash()
+    }
+}
+
+/// The transaction root of these entries.
+pub fn transaction_root(entries: &[Entry]) -> Hash {
+    let leaves: Vec<Hash> = entries.iter().map(|entry| merkle::leaf_hash(&entry.encode())).collect();
+    merkle::root(&leaves)
+}

@@ -1,0 +1,124 @@
+//! Names: accounts, request ids and nodes. Each is checked once, when it is made.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a name is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing at all.
+    #[error("{what} must not be empty")]
+    Empty {
+        /// What the name is for.
+        what: &'static str,
+    },
+    /// Too many characters.
+    #[error("{what} has {length} characters; at most {max} are allowed")]
+    TooLong {
+        /// What the name is for.
+        what: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The longest allowed.
+        max: usize,
+    },
+    /// A character outside the alphabet.
+    #[error("{what} may not contain {found:?}; allowed are letters, digits and {others}")]
+    Character {
+        /// What the name is for.
+        what: &'static str,
+        /// The first character that is not allowed.
+        found: char,
+        /// The allowed ones beside letters and digits.
+        others: &'static str,
+    },
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $max:literal, $others:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// Longest name, in bytes.
+            pub const BYTES_MAX: usize = $max;
+
+            /// Checks a name.
+            ///
+            /// # Errors
+            /// Empty, too long, or a character outside the alphabet.
+            pub fn parse(text: &str) -> Result<Self, NameError> {
+                check($what, text, $max, $others).map(|()| Self(text.to_owned()))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                check($what, &text, $max, $others).map(|()| Self(text))
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> Self {
+                name.0
+            }
+        }
+    };
+}
+
+name!(
+    /// An account's name: 1–64 of `a-z A-Z 0-9 . _ : -`.
+    Account, "an account name", 64, "._:-"
+);
+name!(
+    /// A request's id: 1–64 of `a-z A-Z 0-9 . _ : -`; unique over all verbs, for ever.
+    RequestId, "a request id", 64, "._:-"
+);
+name!(
+    /// A member's name: 1–32 of `a-z A-Z 0-9 . _ -`.
+    NodeName, "a node id", 32, "._-"
+);
+
+impl Account {
+    /// The built-in account that cash comes from and goes to; the only one that may go below zero.
+    pub const WORLD: &'static str = "world";
+
+    /// The account `world`.
+    pub fn world() -> Self {
+        Self(Self::WORLD.to_owned())
+    }
+
+    /// True for `world`.
+    pub fn is_world(&self) -> bool {
+        self.0 == Self::WORLD
+    }
+}
+
+fn check(what: &'static str, text: &str, max: usize, others: &'static str) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty { what });
+    }
+    if text.len() > max {
+        return Err(NameError::TooLong { what, length: text.len(), max });
+    }
+    match text.chars().find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c)) {
+        Some(found) => Err(NameError::Character { what, found, others }),
+        None => Ok(()),
+    }
+}

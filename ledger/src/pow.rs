@@ -1,0 +1,26 @@
+//! Proof-of-work: a nonce that gives the block's hash enough leading zero bits.
+
+use sha2::{Digest, Sha256};
+
+use crate::block::Header;
+use crate::hash::Hash;
+
+/// The highest difficulty, in leading zero bits.
+pub const DIFFICULTY_MAX: u8 = 24;
+
+/// True if the hash has at least `difficulty` leading zero bits.
+pub fn meets(hash: &Hash, difficulty: u8) -> bool {
+    hash.leading_zero_bits() >= u32::from(difficulty)
+}
+
+/// Tries `count` nonces from `start` on and returns the first that meets the header's difficulty.
+pub fn mine(header: &Header, start: u64, count: u64) -> Option<u64> {
+    // The nonce comes last, so everything before it is hashed once.
+    let mut prefix = Sha256::new();
+    prefix.update(header.hashed_prefix());
+    (0..count).map(|step| start.wrapping_add(step)).find(|nonce| {
+        let mut hasher = prefix.clone();
+        hasher.update(nonce.to_be_bytes());
+        meets(&Hash(hasher.finalize().into()), header.difficulty)
+    })
+}

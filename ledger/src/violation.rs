@@ -1,0 +1,131 @@
+//! Why a block does not belong into the chain.
+
+use crate::bytes::DecodeError;
+use crate::hash::Hash;
+
+/// What is wrong with a block, or with stored state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Its bytes are not canonical.
+    #[error("not a block: {0}")]
+    Decode(#[from] DecodeError),
+    /// It belongs to another cluster.
+    #[error("the block belongs to cluster {found}, not {expected}")]
+    Cluster {
+        /// This cluster.
+        expected: Hash,
+        /// The block's.
+        found: Hash,
+    },
+    /// The difficulty is not that of the genesis file.
+    #[error("difficulty {found} instead of {expected}")]
+    Difficulty {
+        /// The genesis file's.
+        expected: u8,
+        /// The block's.
+        found: u8,
+    },
+    /// The hash has too few leading zero bits.
+    #[error("the hash {hash} does not meet difficulty {difficulty}")]
+    ProofOfWork {
+        /// The block's hash.
+        hash: Hash,
+        /// What it has to meet.
+        difficulty: u8,
+    },
+    /// The number of entries is not that of the header, or is out of bounds.
+    #[error("{found} requests where the header says {expected}")]
+    Count {
+        /// The header's.
+        expected: u32,
+        /// Those there are.
+        found: usize,
+    },
+    /// The entries are not those that the header speaks of.
+    #[error("transaction root {found} instead of {expected}")]
+    TransactionRoot {
+        /// Of the entries.
+        expected: Hash,
+        /// The header's.
+        found: Hash,
+    },
+    /// It is not the next block.
+    #[error("height {found} where {expected} is next")]
+    Height {
+        /// The next.
+        expected: u64,
+        /// The block's.
+        found: u64,
+    },
+    /// It extends another chain.
+    #[error("it extends {found}, but the chain's head is {expected}")]
+    Previous {
+        /// The head.
+        expected: Hash,
+        /// What the block extends.
+        found: Hash,
+    },
+    /// The term is not that of the record that carries it.
+    #[error("term {found} in a record of term {expected}")]
+    Term {
+        /// The record's.
+        expected: u64,
+        /// The block's.
+        found: u64,
+    },
+    /// Terms never fall along the chain.
+    #[error("term {found} after term {previous}")]
+    TermFell {
+        /// Of the block before.
+        previous: u64,
+        /// The block's.
+        found: u64,
+    },
+    /// It is older than the block before.
+    #[error("time {found} ms is before the block before it ({previous} ms)")]
+    Time {
+        /// Of the block before.
+        previous: u64,
+        /// The block's.
+        found: u64,
+    },
+    /// The same id twice.
+    #[error("the id {0} is in the chain already")]
+    IdTwice(String),
+    /// Executing the request gives another outcome.
+    #[error("request {index} ({id}): outcome {found} where execution gives {expected}")]
+    Outcome {
+        /// Position in the block.
+        index: usize,
+        /// The request's id.
+        id: String,
+        /// Of our execution.
+        expected: &'static str,
+        /// The block's.
+        found: &'static str,
+    },
+    /// Executing the block gives another state.
+    #[error("state root {found} where execution gives {expected}")]
+    StateRoot {
+        /// Of our execution.
+        expected: Hash,
+        /// The block's.
+        found: Hash,
+    },
+    /// A block with nothing in it.
+    #[error("the block is empty")]
+    Empty,
+    /// Block 0 is not one that a genesis file makes.
+    #[error("block 0 is no genesis block: {0}")]
+    Genesis(String),
+    /// Something stored differs from what the chain gives.
+    #[error("{what} is stored as {stored}, but the chain gives {expected}")]
+    Stored {
+        /// What: an account, an id, a key.
+        what: String,
+        /// As stored.
+        stored: String,
+        /// As the chain gives.
+        expected: String,
+    },
+}
