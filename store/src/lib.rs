@@ -1,9 +1,25 @@
-//! Durable state of a node in sled, and a memory store that models crashes.
+//! Durable state of a node: term and vote, the log, the ledger's rows, and whose they are.
+//!
+//! [`SledStore`] keeps them in a folder, [`MemoryDisk`] in memory for simulations; both keep the same promises, which
+//! one suite of tests checks on both. The promises, the formats and their reasons are in `docs/storage.md`.
 #![forbid(unsafe_code)]
+
 mod crashsafe;
 mod engine;
 mod error;
 mod mark;
+mod memory;
+mod meta;
 mod quiet;
+mod record;
+mod rows;
+mod shape;
+mod sled_store;
+mod types;
+
 pub use engine::Tuning;
 pub use error::StoreError;
+pub use memory::{MemoryDisk, MemoryReader, MemoryStore};
+pub use meta::{FORMAT, Meta};
+pub use sled_store::{FolderCopy, SledReader, SledStore};
+pub use types::{Batch, Expected, Opened, Reader, StateWrite, Store, StoredRows, Walk};

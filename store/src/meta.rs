@@ -192,14 +192,14 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(&path, damaged).unwrap();
+            fs::write(&path, damaged).unwrap();
             assert_eq!(read(&path, dir.path()).unwrap_err().exit_code(), 6, "bit {bit}");
         }
         for length in 0..bytes.len() {
-            std::fs::write(&path, &bytes[..length]).unwrap();
+            fs::write(&path, &bytes[..length]).unwrap();
             assert_eq!(read(&path, dir.path()).unwrap_err().exit_code(), 6, "length {length}");
         }
-        std::fs::write(&path, vec![0; 5000]).unwrap();
+        fs::write(&path, vec![0; 5000]).unwrap();
         assert_eq!(read(&path, dir.path()).unwrap_err().exit_code(), 6);
     }
 

@@ -1,0 +1,391 @@
+//! A store in memory with the disk's bad habits: what was not synced can be lost, any beginning of it can survive, and
+//! a sync can fail.
+//!
+//! The disk outlives the store, as a real one does: [`MemoryDisk`] is kept by the test, [`MemoryStore`] by the node.
+
+use crate::{
+    error::StoreError,
+    meta::{self, Meta},
+    shape::{Reach, Runs, check_hard},
+    types::{Batch, Expected, Opened, Reader, StateWrite, Store, StoredRows},
+};
+use raftbank_consensus::{Durable, Entry, HardState, Index, NodeId, Record, Term, Write};
+use raftbank_ledger::{Account, Balance, Block, Delta, IdRecord, RequestId, State, StateRows, Tip};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// A disk that forgets.
+#[derive(Clone)]
+pub struct MemoryDisk(Arc<Mutex<Inner>>);
+
+/// The writing side.
+pub struct MemoryStore {
+    disk: MemoryDisk,
+    life: u64,
+    failed: bool,
+}
+
+/// The reading side.
+#[derive(Clone)]
+pub struct MemoryReader(MemoryDisk);
+
+struct Inner {
+    /// What survives a power cut for certain.
+    synced: Image,
+    /// What the running node sees.
+    current: Image,
+    /// The way from `synced` to `current`.
+    unsynced: Vec<Step>,
+    /// Raised by every crash and close: a store of an earlier life can do nothing any more.
+    life: u64,
+    in_use: bool,
+    syncs: u64,
+    fail_next_sync: bool,
+}
+
+impl MemoryDisk {
+    /// A disk with a finished data folder.
+    ///
+    /// # Errors
+    /// `Mismatch` if `meta` names another cluster than `genesis` makes, `Corrupt` if `genesis` does not execute.
+    pub fn create(meta: &Meta, genesis: &Block) -> Result<MemoryDisk, StoreError> {
+        let image = Image::new(meta, genesis)?;
+        Ok(MemoryDisk(Arc::new(Mutex::new(Inner {
+            synced: image.clone(),
+            current: image,
+            unsynced: Vec::new(),
+            life: 0,
+            in_use: false,
+            syncs: 0,
+            fail_next_sync: false,
+        }))))
+    }
+
+    /// Opens the store on it.
+    ///
+    /// # Errors
+    /// `InUse` while another store is open, `Mismatch`, `Corrupt`.
+    pub fn open(&self, expected: &Expected) -> Result<(MemoryStore, MemoryReader, Opened), StoreError> {
+        let mut inner = self.lock();
+        if inner.in_use {
+            return Err(StoreError::InUse { dir: name() });
+        }
+        meta::check(&inner.current.meta, &name(), &expected.cluster_id, &expected.node)?;
+        let opened = inner.current.opened()?;
+        // What an open hands out counts as durable, so it is made durable, as on a real disk.
+        inner.settle();
+        inner.in_use = true;
+        let store = MemoryStore { disk: self.clone(), life: inner.life, failed: false };
+        Ok((store, MemoryReader(self.clone()), opened))
+    }
+
+    /// Cuts the power. `keep` is told how many steps were not synced and says how many of them, from the oldest on,
+    /// reached the disk all the same. Returns how many were lost. The open store, if any, is dead from here on.
+    pub fn crash(&self, keep: impl FnOnce(usize) -> usize) -> usize {
+        let mut inner = self.lock();
+        let steps = std::mem::take(&mut inner.unsynced);
+        let kept = keep(steps.len()).min(steps.len());
+        for step in &steps[..kept] {
+            inner.synced.apply(step);
+        }
+        inner.current = inner.synced.clone();
+        inner.end_life();
+        steps.len() - kept
+    }
+
+    /// Kills the process: the page cache survives, so nothing is lost. The open store is dead from here on.
+    pub fn kill(&self) {
+        self.lock().end_life();
+    }
+
+    /// The next sync that has something to do fails, as on a device that reports an error.
+    pub fn fail_next_sync(&self) {
+        self.lock().fail_next_sync = true;
+    }
+
+    /// How many steps a power cut could lose now.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.lock().unsynced.len()
+    }
+
+    /// How many syncs had something to do, since the disk was made.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.lock().syncs
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn settle(&mut self) {
+        for step in std::mem::take(&mut self.unsynced) {
+            self.synced.apply(&step);
+        }
+    }
+
+    fn end_life(&mut self) {
+        self.life += 1;
+        self.in_use = false;
+        self.fail_next_sync = false;
+    }
+
+    fn take(&mut self, step: Step) {
+        self.current.apply(&step);
+        self.unsynced.push(step);
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        for write in &batch.writes {
+            match write {
+                Write::Hard(hard) => {
+                    check_hard(&self.current.hard, hard)?;
+                    self.take(Step::Hard(*hard));
+                }
+                Write::Splice { from, records } => {
+                    let before = self.current.runs.term_at(from.saturating_sub(1));
+                    self.current.reach.check_splice(*from, records, before)?;
+                    if *from <= self.current.reach.last_index {
+                        self.take(Step::Cut(*from));
+                    }
+                    for record in records {
+                        self.take(Step::Append(record.clone()));
+                    }
+                }
+            }
+        }
+        for (node, incarnation) in &batch.peers {
+            self.take(Step::Peer(*node, *incarnation));
+        }
+        for write in &batch.state {
+            self.current.reach.check_state(write, self.current.runs.term_at(write.index))?;
+            self.take(Step::State(Box::new(write.clone())));
+        }
+        if batch.clear_rejoining {
+            self.take(Step::ClearRejoining);
+        }
+        Ok(())
+    }
+}
+
+impl MemoryStore {
+    fn attempt(&mut self, work: impl FnOnce(&mut Inner) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let mut inner = self.disk.lock();
+        if self.failed || inner.life != self.life {
+            return Err(refused("the store stopped at its first error or its machine crashed"));
+        }
+        let result = work(&mut inner);
+        self.failed = result.is_err();
+        result
+    }
+}
+
+impl Store for MemoryStore {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.attempt(|inner| inner.write(batch))
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.attempt(|inner| {
+            if inner.unsynced.is_empty() {
+                return Ok(());
+            }
+            if std::mem::take(&mut inner.fail_next_sync) {
+                return Err(refused("injected failure of a sync"));
+            }
+            inner.syncs += 1;
+            inner.settle();
+            Ok(())
+        })
+    }
+
+    fn sync_mark(&mut self) -> Result<(), StoreError> {
+        // This disk loses nothing that was synced, so it needs no mark.
+        self.attempt(|_| Ok(()))
+    }
+
+    fn close(mut self) -> Result<(), StoreError> {
+        self.sync()
+    }
+}
+
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        let mut inner = self.disk.lock();
+        if inner.life == self.life {
+            inner.end_life();
+        }
+    }
+}
+
+impl Reader for MemoryReader {
+    fn records(&self, from: Index, bytes_max: usize) -> Result<Vec<Record>, StoreError> {
+        let inner = self.0.lock();
+        let mut bytes = 0_usize;
+        let mut records = Vec::new();
+        for record in inner.current.records.range(from..).map(|(_, record)| record) {
+            bytes = bytes.saturating_add(record.entry.as_ref().map_or(0, |entry| entry.len()));
+            if bytes > bytes_max && !records.is_empty() {
+                break;
+            }
+            records.push(record.clone());
+        }
+        Ok(records)
+    }
+
+    fn block(&self, height: u64) -> Result<Option<Entry>, StoreError> {
+        let inner = self.0.lock();
+        let Some(index) = inner.current.blocks.get(&height) else {
+            return Ok(None);
+        };
+        Ok(inner.current.records.get(index).and_then(|record| record.entry.clone()))
+    }
+
+    fn rows(&self) -> Result<StoredRows, StoreError> {
+        let inner = self.0.lock();
+        Ok(StoredRows { applied: inner.current.reach.applied, rows: inner.current.state_rows() })
+    }
+}
+
+/// The smallest changes a power cut can tell apart.
+enum Step {
+    Hard(HardState),
+    Cut(Index),
+    Append(Record),
+    Peer(NodeId, u64),
+    State(Box<StateWrite>),
+    ClearRejoining,
+}
+
+/// The contents of a disk.
+#[derive(Clone)]
+struct Image {
+    meta: Meta,
+    hard: HardState,
+    records: BTreeMap<Index, Record>,
+    runs: Runs,
+    reach: Reach,
+    applied_term: Term,
+    tip: Tip,
+    accounts: BTreeMap<Account, Balance>,
+    values: BTreeMap<Vec<u8>, Vec<u8>>,
+    ids: BTreeMap<RequestId, IdRecord>,
+    blocks: BTreeMap<u64, Index>,
+    peers: BTreeMap<NodeId, u64>,
+    difficulty: u8,
+}
+
+impl Image {
+    fn new(meta: &Meta, genesis: &Block) -> Result<Image, StoreError> {
+        let cluster_id = genesis.hash();
+        if meta.cluster_id != cluster_id {
+            return Err(StoreError::Mismatch {
+                dir: name(),
+                what: "cluster id",
+                expected: cluster_id.to_string(),
+                found: meta.cluster_id.to_string(),
+            });
+        }
+        let (_, delta) = State::new(genesis)
+            .map_err(|error| StoreError::corrupt(format!("the genesis block does not execute: {error}")))?;
+        let record = Record { index: 0, term: 0, entry: Some(Entry::from(genesis.encode())) };
+        let mut image = Image {
+            meta: meta.clone(),
+            hard: HardState { term: 0, vote: None },
+            records: BTreeMap::from([(0, record)]),
+            runs: Runs::default(),
+            reach: Reach { last_index: 0, applied: 0, height: 0 },
+            applied_term: 0,
+            tip: delta.tip.clone(),
+            accounts: BTreeMap::new(),
+            values: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            difficulty: genesis.header.difficulty,
+        };
+        image.apply_delta(&delta, 0);
+        Ok(image)
+    }
+
+    fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Hard(hard) => self.hard = *hard,
+            Step::Cut(from) => {
+                self.records.split_off(from);
+                self.runs.cut(*from);
+                self.reach.last_index = from - 1;
+            }
+            Step::Append(record) => {
+                self.runs.push(record.index, record.term);
+                self.reach.last_index = record.index;
+                self.records.insert(record.index, record.clone());
+            }
+            Step::Peer(node, incarnation) => {
+                self.peers.insert(*node, *incarnation);
+            }
+            Step::State(write) => {
+                self.reach.advance(write);
+                self.applied_term = write.term;
+                if let Some(delta) = &write.delta {
+                    self.apply_delta(delta, write.index);
+                }
+            }
+            Step::ClearRejoining => self.meta.rejoining = false,
+        }
+    }
+
+    fn apply_delta(&mut self, delta: &Delta, index: Index) {
+        self.accounts.extend(delta.accounts.iter().cloned());
+        self.values.extend(delta.values.iter().cloned());
+        self.ids.extend(delta.ids.iter().cloned());
+        self.blocks.insert(delta.tip.height, index);
+        self.tip = delta.tip.clone();
+    }
+
+    fn state_rows(&self) -> StateRows {
+        StateRows {
+            accounts: self.accounts.clone(),
+            values: self.values.clone(),
+            ids: self.ids.clone(),
+            tip: self.tip.clone(),
+            cluster_id: self.meta.cluster_id,
+            difficulty: self.difficulty,
+        }
+    }
+
+    fn opened(&self) -> Result<Opened, StoreError> {
+        let applied = self.reach.applied;
+        let state = State::restore(self.state_rows())
+            .map_err(|error| StoreError::corrupt(format!("the stored state is not the one that was written: {error}")))?;
+        Ok(Opened {
+            meta: self.meta.clone(),
+            durable: Durable {
+                hard: self.hard,
+                terms: self.runs.as_slice().to_vec(),
+                last_index: self.reach.last_index,
+                committed: applied,
+                tail: self.records.range(applied + 1..).map(|(_, record)| record.clone()).collect(),
+            },
+            applied,
+            state,
+            peers: self.peers.clone(),
+            notes: Vec::new(),
+        })
+    }
+}
+
+fn name() -> PathBuf {
+    PathBuf::from("(memory)")
+}
+
+fn refused(why: &'static str) -> StoreError {
+    StoreError::io("writing to", Path::new("(memory)"), io::Error::other(why))
+}

@@ -1,0 +1,339 @@
+//! The store on disk: one folder per node with the files `meta` and `mark` and sled's folder `sled`.
+//!
+//! Everything is in sled's one default tree, so one batch of sled is one atomic change of anything. What may be
+//! promised when is decided here and written down in docs/storage.md.
+
+mod copy;
+mod create;
+mod layout;
+mod log;
+mod open;
+mod reader;
+
+pub use copy::FolderCopy;
+pub use reader::SledReader;
+
+use crate::{
+    engine::{Engine, Tuning},
+    error::StoreError,
+    mark::{Mark, MarkFile},
+    meta::{self, Meta},
+    record::{self, RecordDigest},
+    rows::{self, Applied},
+    shape::{Reach, Runs, check_hard},
+    types::{Batch, Expected, Opened, StateWrite, Store},
+};
+use layout::Layout;
+use raftbank_consensus::{HardState, Index, Record, Write};
+use raftbank_ledger::Block;
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
+};
+
+/// A batch of sled is handed over when it has grown to this; a single block's rows are never divided.
+const SLED_BATCH_BYTES: usize = 2 << 20;
+
+/// The writing side of a data folder.
+pub struct SledStore {
+    engine: Engine,
+    mark: MarkFile,
+    layout: Layout,
+    meta: Meta,
+    /// Shared with the readers: how far log and state reach. Locked for writing while rows change, so that a reader
+    /// never sees half a splice.
+    reach: Arc<RwLock<Reach>>,
+    hard: HardState,
+    runs: Runs,
+    last_digest: RecordDigest,
+    applied: Applied,
+    /// A term or vote was written that the synced mark does not hold.
+    promise_pending: bool,
+    clear_rejoining: bool,
+    failed: bool,
+}
+
+impl SledStore {
+    /// Makes a data folder in `dir`, which must not exist or be empty. When this returns, all of it is durable, its
+    /// name in its parents included.
+    ///
+    /// # Errors
+    /// `AlreadyThere` if something stands there, `Mismatch` if `meta` names another cluster than `genesis` makes,
+    /// `Corrupt` if `genesis` does not execute, `Io`.
+    pub fn create(dir: &Path, meta: &Meta, genesis: &Block) -> Result<(), StoreError> {
+        create::create(dir, meta, genesis, Tuning::default())
+    }
+
+    /// Opens a data folder and checks it against its mark and itself.
+    ///
+    /// # Errors
+    /// `Missing`, `Mismatch`, `InUse`, `Corrupt`, `Io`.
+    pub fn open(dir: &Path, expected: &Expected) -> Result<(SledStore, SledReader, Opened), StoreError> {
+        open::open(Layout::new(dir), Some(expected), Tuning::default())
+    }
+
+    /// Reads a stopped node's folder without changing one byte of it: a copy in the system's folder for temporary files
+    /// (`TMPDIR`) is opened instead, because opening changes sled's files.
+    ///
+    /// # Errors
+    /// `Missing`, `InUse` while a node runs on it, `Corrupt`, `Io` (also for a full `TMPDIR`).
+    pub fn open_copy(dir: &Path) -> Result<FolderCopy, StoreError> {
+        copy::open_copy(dir, Tuning::default())
+    }
+
+    /// Reads whose folder `dir` is, without opening it; also while a node runs on it.
+    ///
+    /// # Errors
+    /// `Missing`, `Mismatch` for another format version, `Corrupt`, `Io`.
+    pub fn meta(dir: &Path) -> Result<Meta, StoreError> {
+        open::identify(&Layout::new(dir), None)
+    }
+
+    /// True if [`create`](SledStore::create) would make a folder here: there is nothing, or what an interrupted
+    /// creation left.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn is_vacant(dir: &Path) -> Result<bool, StoreError> {
+        let standing = Layout::new(dir).standing()?;
+        Ok(matches!(standing, layout::Standing::Nothing | layout::Standing::Unfinished))
+    }
+
+    /// [`create`](SledStore::create) with other settings, for measurements.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub fn create_tuned(dir: &Path, meta: &Meta, genesis: &Block, tuning: Tuning) -> Result<(), StoreError> {
+        create::create(dir, meta, genesis, tuning)
+    }
+
+    /// [`open`](SledStore::open) with other settings, for measurements.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_tuned(
+        dir: &Path,
+        expected: &Expected,
+        tuning: Tuning,
+    ) -> Result<(SledStore, SledReader, Opened), StoreError> {
+        open::open(Layout::new(dir), Some(expected), tuning)
+    }
+
+    /// Runs one call, and remembers for ever that it failed.
+    fn attempt(&mut self, work: impl FnOnce(&mut SledStore) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::io(
+                "writing after an earlier failure to",
+                &self.layout.shown,
+                std::io::Error::other("the store stopped at its first error"),
+            ));
+        }
+        let result = work(self);
+        self.failed = result.is_err();
+        result
+    }
+
+    fn write_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.reach);
+        let mut reach = shared.write().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = Pending::default();
+        for write in &batch.writes {
+            match write {
+                Write::Hard(hard) => self.write_hard(*hard, &mut pending)?,
+                Write::Splice { from, records } => self.splice(*from, records, &mut pending, &mut reach)?,
+            }
+        }
+        for (node, incarnation) in &batch.peers {
+            let key = [rows::PEER, node.0];
+            pending.insert(&key, rows::seal_number(&key, *incarnation));
+        }
+        for write in &batch.state {
+            self.write_state(write, &mut pending, &mut reach)?;
+            self.apply_if_large(&mut pending)?;
+        }
+        self.clear_rejoining |= batch.clear_rejoining;
+        self.apply(&mut pending)
+    }
+
+    fn write_hard(&mut self, hard: HardState, pending: &mut Pending) -> Result<(), StoreError> {
+        check_hard(&self.hard, &hard)?;
+        pending.insert(&[rows::HARD], rows::seal_hard(&hard));
+        self.promise_pending |= hard != self.hard;
+        self.hard = hard;
+        Ok(())
+    }
+
+    fn splice(
+        &mut self,
+        from: Index,
+        records: &[Record],
+        pending: &mut Pending,
+        reach: &mut RwLockWriteGuard<'_, Reach>,
+    ) -> Result<(), StoreError> {
+        reach.check_splice(from, records, self.runs.term_at(from.saturating_sub(1)))?;
+        if from <= reach.last_index {
+            // What stands before the cut in this batch must be in sled before the mark is lowered for it.
+            self.apply(pending)?;
+            let digest = log::digest_at(self.engine.tree(), from - 1)?;
+            if self.mark.current().last_index >= from {
+                let lowered = Mark {
+                    last_index: from - 1,
+                    last_digest: digest,
+                    ..*self.mark.current()
+                };
+                self.mark.lower(lowered)?;
+            }
+            for key in log::keys(self.engine.tree(), from, reach.last_index)? {
+                pending.remove(&key);
+            }
+            for first in self.runs.cut(from) {
+                pending.remove(&rows::number_key(rows::RUN, first));
+            }
+            reach.last_index = from - 1;
+            self.last_digest = digest;
+        }
+        for record in records {
+            let Some((digest, parts)) = record::rows_of(record) else {
+                return Err(StoreError::corrupt(format!("the entry of record {} is too long to store", record.index)));
+            };
+            for (key, value) in parts {
+                pending.insert(&key, value);
+            }
+            if self.runs.push(record.index, record.term) {
+                let key = rows::number_key(rows::RUN, record.index);
+                pending.insert(&key, rows::seal_number(&key, record.term));
+            }
+            reach.last_index = record.index;
+            self.last_digest = digest;
+            self.apply_if_large(pending)?;
+        }
+        Ok(())
+    }
+
+    fn write_state(
+        &mut self,
+        write: &StateWrite,
+        pending: &mut Pending,
+        reach: &mut RwLockWriteGuard<'_, Reach>,
+    ) -> Result<(), StoreError> {
+        reach.check_state(write, self.runs.term_at(write.index))?;
+        reach.advance(write);
+        self.applied.index = write.index;
+        self.applied.term = write.term;
+        if let Some(delta) = &write.delta {
+            pending.insert_delta(delta, write.index, &mut self.applied);
+        }
+        pending.insert(&[rows::APPLIED], rows::seal_applied(&self.applied));
+        Ok(())
+    }
+
+    fn apply_if_large(&mut self, pending: &mut Pending) -> Result<(), StoreError> {
+        if pending.bytes >= SLED_BATCH_BYTES {
+            self.apply(pending)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, pending: &mut Pending) -> Result<(), StoreError> {
+        let Pending { batch, bytes } = std::mem::take(pending);
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.engine.apply(batch, bytes)
+    }
+
+    fn sync_all(&mut self) -> Result<(), StoreError> {
+        // sled first: the mark must never promise what sled does not hold.
+        self.engine.sync()?;
+        self.mark.write(self.current_mark(false))?;
+        if self.promise_pending {
+            self.mark.sync()?;
+            self.promise_pending = false;
+        }
+        if self.clear_rejoining {
+            // A voter's promises begin now: all it caught up with is durable, and the mark says so.
+            self.mark.sync()?;
+            self.meta.rejoining = false;
+            meta::write(&self.layout.meta(), &self.meta)?;
+            self.clear_rejoining = false;
+        }
+        Ok(())
+    }
+
+    fn current_mark(&self, closed: bool) -> Mark {
+        let reach = *self.reach.read().unwrap_or_else(PoisonError::into_inner);
+        Mark {
+            incarnation: self.meta.incarnation,
+            term: self.hard.term,
+            vote: self.hard.vote.map(|node| node.0),
+            last_index: reach.last_index,
+            last_digest: self.last_digest,
+            committed: reach.applied,
+            closed,
+        }
+    }
+}
+
+impl Store for SledStore {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.attempt(|store| store.write_batch(batch))
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.attempt(SledStore::sync_all)
+    }
+
+    fn sync_mark(&mut self) -> Result<(), StoreError> {
+        self.attempt(|store| store.mark.sync())
+    }
+
+    fn close(mut self) -> Result<(), StoreError> {
+        self.attempt(|store| {
+            store.sync_all()?;
+            store.mark.write(store.current_mark(true))?;
+            store.mark.sync()
+        })
+    }
+}
+
+/// Rows on their way into sled as one atomic batch.
+#[derive(Default)]
+struct Pending {
+    batch: sled::Batch,
+    bytes: usize,
+}
+
+impl Pending {
+    fn insert(&mut self, key: &[u8], value: Vec<u8>) {
+        self.bytes += key.len() + value.len();
+        self.batch.insert(key, value);
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        self.bytes += key.len();
+        self.batch.remove(key);
+    }
+
+    /// All rows a block changes; `applied` moves to its tip.
+    fn insert_delta(&mut self, delta: &raftbank_ledger::Delta, index: Index, applied: &mut Applied) {
+        for (account, balance) in &delta.accounts {
+            let key = rows::named_key(rows::ACCOUNT, account.as_str().as_bytes());
+            let value = rows::seal_balance(&key, *balance);
+            self.insert(&key, value);
+        }
+        for (name, value) in &delta.values {
+            let key = rows::named_key(rows::VALUE, name);
+            let value = rows::seal(&key, value.clone());
+            self.insert(&key, value);
+        }
+        for (key, value) in rows::seal_ids(delta.tip.height, &delta.ids) {
+            self.insert(&key, value);
+        }
+        for (id, record) in &delta.ids {
+            applied.ids.add(id, record);
+        }
+        let key = rows::number_key(rows::BLOCK, delta.tip.height);
+        self.insert(&key, rows::seal_number(&key, index));
+        applied.tip = delta.tip.clone();
+    }
+}

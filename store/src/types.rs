@@ -1,0 +1,173 @@
+//! What goes into a store and what comes out: batches, the two traits, and what a node finds at start.
+
+use crate::{error::StoreError, meta::Meta};
+use raftbank_consensus::{Durable, Entry, Index, NodeId, Record, Term, Write};
+use raftbank_ledger::{Delta, Hash, NodeName, State, StateRows};
+use std::collections::BTreeMap;
+
+/// Everything to be written together. Writes of consensus come first, in their order, then the state.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Hard states and splices of the log, applied in order.
+    pub writes: Vec<Write>,
+    /// Results of applied records, one each, without a gap, ascending.
+    pub state: Vec<StateWrite>,
+    /// Incarnations of other members that this node has accepted.
+    pub peers: Vec<(NodeId, u64)>,
+    /// The node has caught up: it is no longer rejoining once this batch is synced.
+    pub clear_rejoining: bool,
+}
+
+impl Batch {
+    /// True if there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.state.is_empty() && self.peers.is_empty() && !self.clear_rejoining
+    }
+}
+
+/// One applied record. Its rows and the index change in one atomic write.
+#[derive(Clone, Debug)]
+pub struct StateWrite {
+    /// Index of the record, the one after the last applied.
+    pub index: Index,
+    /// Its term.
+    pub term: Term,
+    /// Height of its block; `None` for a no-op.
+    pub height: Option<u64>,
+    /// What the block changed; `None` for a no-op.
+    pub delta: Option<Delta>,
+}
+
+/// Whose folder a node expects to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Hash of block 0, from the genesis file.
+    pub cluster_id: Hash,
+    /// The node's own id, from its configuration.
+    pub node: NodeName,
+}
+
+/// What a node finds when it opens its store. All of it is durable.
+#[derive(Debug)]
+pub struct Opened {
+    /// Identity of the folder.
+    pub meta: Meta,
+    /// Where consensus continues. `committed` is `applied`; `tail` holds every record after it.
+    pub durable: Durable,
+    /// Index of the last record whose results are in `state`.
+    pub applied: Index,
+    /// The ledger at `applied`, its root recomputed and compared.
+    pub state: State,
+    /// Incarnations of other members.
+    pub peers: BTreeMap<NodeId, u64>,
+    /// Sentences for the log: what was found unusual and is fine, such as a torn tail that was cut.
+    pub notes: Vec<String>,
+}
+
+/// The stored rows at one moment, for comparing with a re-execution of the chain.
+#[derive(Debug)]
+pub struct StoredRows {
+    /// Index of the last record whose results are in the rows.
+    pub applied: Index,
+    /// Accounts, values, ids and tip.
+    pub rows: StateRows,
+}
+
+/// The writing side of a store: one per node, used from one thread.
+///
+/// An error of any call is final: every later call fails, too. The process reports it and exits with
+/// [`StoreError::exit_code`]; a failed sync is never tried again.
+pub trait Store: Send {
+    /// Takes a batch over. Nothing of it is promised before the next [`sync`](Store::sync), but readers see it.
+    ///
+    /// # Errors
+    /// `Io` from the disk; `Corrupt` if the batch contradicts what is stored, for example replaces an applied record.
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Makes everything written so far durable. Only after it returned may a vote, a vote request or an acknowledgement
+    /// that rests on it leave the node. Costs nothing when nothing was written.
+    ///
+    /// # Errors
+    /// `Io` from the disk.
+    fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// Makes the high-water mark durable, which [`sync`](Store::sync) only overwrites unless a term or vote changed.
+    /// The store has no clock: call it once a second. Costs nothing when nothing changed.
+    ///
+    /// # Errors
+    /// `Io` from the disk.
+    fn sync_mark(&mut self) -> Result<(), StoreError>;
+
+    /// Syncs everything, notes a clean stop, and lets the folder go.
+    ///
+    /// # Errors
+    /// `Io` from the disk.
+    fn close(self) -> Result<(), StoreError>
+    where
+        Self: Sized;
+}
+
+/// The reading side of a store: any number, from any thread, while the writer works.
+pub trait Reader: Send + Sync + Clone {
+    /// Records from index `from` on, in order without a gap: as many as fit into `bytes_max` bytes of entries, but at
+    /// least one if there is one. Index 0 is the genesis block. Each is checked against its digest.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    fn records(&self, from: Index, bytes_max: usize) -> Result<Vec<Record>, StoreError>;
+
+    /// The bytes of an applied block, `None` above the last one.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    fn block(&self, height: u64) -> Result<Option<Entry>, StoreError>;
+
+    /// All rows at one moment. The writer waits meanwhile.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    fn rows(&self) -> Result<StoredRows, StoreError>;
+
+    /// Every record from `from` on, read in portions of about `portion_bytes` bytes, to the end of the log at that time.
+    fn walk(&self, from: Index, portion_bytes: usize) -> Walk<Self> {
+        Walk {
+            reader: self.clone(),
+            next: from,
+            portion_bytes,
+            portion: Vec::new().into_iter(),
+            ended: false,
+        }
+    }
+}
+
+/// Iterator over records, see [`Reader::walk`]. Ends after the first error.
+pub struct Walk<R: Reader> {
+    reader: R,
+    next: Index,
+    portion_bytes: usize,
+    portion: std::vec::IntoIter<Record>,
+    ended: bool,
+}
+
+impl<R: Reader> Iterator for Walk<R> {
+    type Item = Result<Record, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.portion.len() == 0 && !self.ended {
+            match self.reader.records(self.next, self.portion_bytes) {
+                Ok(records) => {
+                    self.ended = records.is_empty();
+                    self.portion = records.into_iter();
+                }
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        let record = self.portion.next()?;
+        self.next = record.index + 1;
+        Some(Ok(record))
+    }
+}

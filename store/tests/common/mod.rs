@@ -1,0 +1,178 @@
+//! A log of real blocks, with what each of them changes: what a node would hand to its store.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use raftbank_consensus::{Entry, Index, Record, Term, Write};
+use raftbank_ledger::{
+    Account, Amount, Block, Delta, Genesis, Hash, NodeName, Operation, Request, RequestId, State,
+};
+use raftbank_store::{Batch, Expected, FORMAT, Meta, StateWrite};
+use std::path::Path;
+
+pub fn genesis() -> Block {
+    let text = r#"{"name":"test","salt":"store tests","members":["n1","n2","n3"],"difficulty":0,"time_ms":1000,
+        "accounts":[{"name":"alice","balance":1000000},{"name":"bob"}],"transfers":[]}"#;
+    let genesis: Genesis = serde_json::from_str(text).unwrap();
+    genesis.block().unwrap()
+}
+
+pub fn node() -> NodeName {
+    NodeName::parse("n1").unwrap()
+}
+
+pub fn meta(rejoining: bool) -> Meta {
+    Meta { format: FORMAT, cluster_id: genesis().hash(), node: node(), incarnation: 42, rejoining }
+}
+
+pub fn expected() -> Expected {
+    Expected { cluster_id: genesis().hash(), node: node() }
+}
+
+/// One record with the state after it and what it changed.
+#[derive(Clone)]
+struct Link {
+    record: Record,
+    state: State,
+    delta: Option<Delta>,
+}
+
+/// The log of a model node; index 0 is the genesis block.
+#[derive(Clone)]
+pub struct Chain {
+    links: Vec<Link>,
+    next_id: u64,
+}
+
+impl Chain {
+    pub fn new() -> Chain {
+        let block = genesis();
+        let (state, delta) = State::new(&block).unwrap();
+        let record = Record { index: 0, term: 0, entry: Some(Entry::from(block.encode())) };
+        Chain { links: vec![Link { record, state, delta: Some(delta) }], next_id: 0 }
+    }
+
+    pub fn last_index(&self) -> Index {
+        self.links.len() as u64 - 1
+    }
+
+    pub fn state_at(&self, index: Index) -> &State {
+        &self.links[index as usize].state
+    }
+
+    pub fn record(&self, index: Index) -> Record {
+        self.links[index as usize].record.clone()
+    }
+
+    pub fn records(&self, from: Index) -> Vec<Record> {
+        self.links.iter().skip(from as usize).map(|link| link.record.clone()).collect()
+    }
+
+    /// Forgets the records from `from` on.
+    pub fn cut(&mut self, from: Index) {
+        self.links.truncate(from as usize);
+    }
+
+    /// A transfer of one unit.
+    pub fn transfer(&mut self, memo: &str) -> Request {
+        let operation = Operation::Transfer {
+            from: Account::parse("alice").unwrap(),
+            to: Account::parse("bob").unwrap(),
+            amount: Amount::new(1).unwrap(),
+            memo: memo.to_owned(),
+        };
+        self.request(operation)
+    }
+
+    /// A value of `length` bytes under `key`.
+    pub fn put(&mut self, key: &str, length: usize) -> Request {
+        let value = (0..length).map(|at| (at * 7 + self.next_id as usize) as u8).collect();
+        self.request(Operation::Put { key: key.as_bytes().to_vec(), value })
+    }
+
+    pub fn open_account(&mut self) -> Request {
+        let account = Account::parse(&format!("account.{}", self.next_id)).unwrap();
+        self.request(Operation::Open { account })
+    }
+
+    fn request(&mut self, operation: Operation) -> Request {
+        self.next_id += 1;
+        Request { id: RequestId::parse(&format!("id-{}", self.next_id)).unwrap(), operation }
+    }
+
+    /// Appends a block of these requests.
+    pub fn block(&mut self, term: Term, requests: Vec<Request>) -> Record {
+        let mut state = self.links.last().unwrap().state.clone();
+        let executed = state.execute(requests);
+        let header = executed.seal(&state, term, node(), 2000);
+        let block = Block { header, entries: executed.entries.clone() };
+        let delta = state.commit(executed, &block.header);
+        let record = Record { index: self.last_index() + 1, term, entry: Some(Entry::from(block.encode())) };
+        self.links.push(Link { record: record.clone(), state, delta: Some(delta) });
+        record
+    }
+
+    /// Appends a block with a few small requests.
+    pub fn small_block(&mut self, term: Term) -> Record {
+        let requests = vec![self.transfer("lunch"), self.open_account(), self.put("key", 20)];
+        self.block(term, requests)
+    }
+
+    /// Appends the no-op of a term.
+    pub fn no_op(&mut self, term: Term) -> Record {
+        let state = self.links.last().unwrap().state.clone();
+        let record = Record { index: self.last_index() + 1, term, entry: None };
+        self.links.push(Link { record: record.clone(), state, delta: None });
+        record
+    }
+
+    /// The write that says record `index` was applied.
+    pub fn applied(&self, index: Index) -> StateWrite {
+        let link = &self.links[index as usize];
+        StateWrite {
+            index,
+            term: link.record.term,
+            height: link.delta.as_ref().map(|delta| delta.tip.height),
+            delta: link.delta.clone(),
+        }
+    }
+
+    /// A batch that appends everything from `from` on.
+    pub fn append_batch(&self, from: Index) -> Batch {
+        Batch { writes: vec![Write::Splice { from, records: self.records(from) }], ..Batch::default() }
+    }
+}
+
+/// Every file under a folder with its bytes, to see that nothing changed.
+pub fn snapshot(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push((entry.path().display().to_string(), std::fs::read(entry.path()).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Copies a folder with all below it.
+pub fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+pub fn cluster_hash() -> Hash {
+    genesis().hash()
+}
