@@ -142,6 +142,9 @@ impl Executed {
     }
 }
 
+/// New balances, values and ids.
+type Changes = (Vec<(Account, Balance)>, Vec<(Vec<u8>, Vec<u8>)>, Vec<(RequestId, IdRecord)>);
+
 /// Balances, values and ids, without a chain.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bank {
@@ -191,10 +194,7 @@ impl Bank {
         }
     }
 
-    fn adopt(
-        &mut self,
-        executed: Executed,
-    ) -> (Vec<(Account, Balance)>, Vec<(Vec<u8>, Vec<u8>)>, Vec<(RequestId, IdRecord)>) {
+    fn adopt(&mut self, executed: Executed) -> Changes {
         // Double entry: what one account gains another loses.
         let moved: Balance = executed
             .accounts
