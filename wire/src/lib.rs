@@ -1,1 +1,4 @@
-//! Frames, handshakes and typed clients on Unix and TCP sockets.
+//! Frames, handshakes and typed clients on Unix and TCP sockets. Knows the shapes of messages, not their meaning.
+#![forbid(unsafe_code)]
+
+pub mod api;
