@@ -1,356 +1,439 @@
-//! What clients say to a node or to the relay over its Unix socket, and what they hear. Shapes only: requests and blocks
-//! are opaque bytes here, made and read by the ledger.
+//! What clients ask and what is answered, on the Unix sockets of nodes and of the relay.
+//!
+//! Shapes only: requests and blocks travel as the ledger's canonical bytes, names as plain text that the receiver
+//! checks. Each enum's variants have golden bytes in this crate's tests; new variants go to the end.
 
 use serde::{Deserialize, Serialize};
 
-/// A client's request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ApiRequest {
-    /// Execute a write.
+    /// Execute a request, exactly once per id. Answered by `Written` or `Failed`.
     Write {
-        /// Canonical bytes of a ledger request.
+        /// The ledger's canonical bytes of the request, its id included.
         request: Vec<u8>,
-        /// How long the client waits, in milliseconds.
+        /// How long the answer may take, in milliseconds.
         timeout_ms: u32,
     },
-    /// An account's balance.
+    /// An account's balance. Answered by `Balance` or `Failed`.
     Balance {
-        /// The account.
+        /// The account's name.
         account: String,
-        /// Answer from this node's applied state instead of linearizably.
+        /// Answer from this node's state at once, instead of linearizably.
         local: bool,
-        /// How long the client waits, in milliseconds.
+        /// How long the answer may take, in milliseconds.
         timeout_ms: u32,
     },
-    /// All balances.
+    /// All accounts with their balances. Answered by `Accounts` or `Failed`.
     Accounts {
-        /// As in `Balance`.
+        /// Answer from this node's state at once, instead of linearizably.
         local: bool,
-        /// As in `Balance`.
+        /// How long the answer may take, in milliseconds.
         timeout_ms: u32,
     },
-    /// The value of a key.
+    /// The value under a key. Answered by `Value` or `Failed`.
     Get {
-        /// The key.
+        /// The key, 1–256 bytes.
         key: Vec<u8>,
-        /// As in `Balance`.
+        /// Answer from this node's state at once, instead of linearizably.
         local: bool,
-        /// As in `Balance`.
+        /// How long the answer may take, in milliseconds.
         timeout_ms: u32,
     },
-    /// This node and the cluster as it sees it.
+    /// The state of this node (answered by `Status`) or of the relay (`RelayStatus`).
     Status,
-    /// A stream of [`ApiReply::Event`] that has no end.
+    /// A stream of `Event` without end.
     Watch,
-    /// One block.
+    /// One block. Answered by `Block` or `Failed`.
     Block {
-        /// Its height.
+        /// Its height; 0 is the genesis block.
         height: u64,
     },
-    /// A stream of [`ApiReply::Block`], then [`ApiReply::End`].
+    /// A stream of `Block`, then `End`.
     Blocks {
         /// First height.
         from: u64,
-        /// Last height; the head if `None`.
+        /// Last height; none: the last that this node has committed when it is asked.
         to: Option<u64>,
     },
-    /// Re-execute the chain: a stream of [`ApiReply::Progress`], then [`ApiReply::Verified`].
+    /// Execute every block again and compare. A stream of `Progress`, then `Verified`.
     Verify,
-    /// Relay only: show or change the partition.
+    /// Relay only. Answered by `Partition` or `Failed`.
     Partition(PartitionCommand),
-    /// Relay only: show or change link faults.
+    /// Relay only. Answered by `Link` or `Failed`.
     Link(LinkCommand),
-    /// Relay only: who is connected, and counters.
-    RelayStatus,
 }
 
-/// What to do about the partition.
+/// What is done about the partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PartitionCommand {
-    /// Tell the groups.
+    /// Show it.
     Show,
-    /// Nodes of different groups no longer reach each other.
+    /// Carry messages within groups only; messages across that wait in the relay are dropped.
     Set {
-        /// Groups as in `n1,n2/n3`; every node exactly once.
+        /// `n1,n2/n3`: every member exactly once, see [`crate::groups::parse`].
         groups: String,
-        /// Heals by itself after this many milliseconds.
+        /// Heals by itself after so many milliseconds.
         for_ms: Option<u64>,
     },
-    /// Back to one group.
+    /// All members are in one group again. Cuts, delay and loss stay.
     Heal,
 }
 
-/// What to do about links.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is done about single links, delay and loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum LinkCommand {
-    /// Tell cuts, delay and loss.
+    /// Show them.
     Show,
-    /// Drop everything from `a` to `b`, and the other way round unless `one_way`.
+    /// Carry nothing more from `a` to `b`, nor from `b` to `a` unless `one_way`.
     Cut {
-        /// Sender.
+        /// A member.
         a: String,
-        /// Receiver.
+        /// Another member.
         b: String,
-        /// Only this direction.
+        /// Only from `a` to `b`.
         one_way: bool,
+        /// Heals by itself after so many milliseconds.
+        for_ms: Option<u64>,
     },
-    /// Undo `Cut`, in both directions.
+    /// Removes the cuts between `a` and `b`, in both directions.
     Restore {
-        /// One end.
+        /// A member.
         a: String,
-        /// The other end.
+        /// Another member.
         b: String,
     },
-    /// Hold each message back for a random time of its own.
+    /// Holds each message back for its own random time; messages may overtake each other. 0 and 0: no delay.
     Delay {
-        /// At least this many milliseconds.
+        /// Shortest time, in milliseconds.
         min_ms: u32,
-        /// At most this many milliseconds.
+        /// Longest time, in milliseconds.
         max_ms: u32,
+        /// Ends by itself after so many milliseconds.
+        for_ms: Option<u64>,
     },
-    /// Drop messages at random.
+    /// Drops this part of all messages, each by its own chance.
     Loss {
-        /// Hundredths of a per cent, 0 to 10,000.
-        hundredths: u32,
+        /// 0 to 100.
+        percent: f64,
+        /// Ends by itself after so many milliseconds.
+        for_ms: Option<u64>,
     },
-    /// No cuts, no delay, no loss.
+    /// Removes all cuts, the delay and the loss. The partition stays.
     Clear,
 }
 
-/// What became of a write that is in the chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WriteOutcome {
-    /// It was done.
-    Committed,
-    /// The bank refused, and recorded it.
-    Refused {
-        /// Stable code.
-        code: String,
-        /// A sentence.
-        message: String,
-    },
-}
-
-/// Why a request failed; decides the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FailKind {
-    /// Wrong usage: exit 2.
-    Usage,
-    /// The bank refused: exit 3.
-    Refused,
-    /// Not executed, and never will be: exit 4.
-    NotExecuted,
-    /// It may yet commit: exit 5.
-    Unknown,
-    /// Corruption was found: exit 6.
-    Corruption,
-    /// A defect: exit 1.
-    Internal,
-}
-
-/// The answer to a request, or one item of a stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ApiReply {
-    /// A write is in the chain.
+    /// The recorded outcome of a write.
     Written {
         /// The request's id.
         id: String,
-        /// What became of it.
+        /// Committed or refused; both stand in the chain.
         outcome: WriteOutcome,
-        /// Height of its block.
+        /// Height of the block that holds it.
         height: u64,
-        /// Position in its block.
+        /// Its place in that block, from 0.
         index: u32,
-        /// It was there before this call.
+        /// The id was executed before; height and index are those of the first time.
         duplicate: bool,
     },
-    /// The request failed.
+    /// No outcome was recorded by this request (or nobody knows: [`FailKind::Unknown`]).
     Failed {
-        /// How.
+        /// What that means for the caller.
         kind: FailKind,
-        /// Stable code.
+        /// For programs, in snake case.
         code: String,
-        /// A sentence that says what is wrong and what to do.
+        /// For people: what is wrong and what to do.
         message: String,
     },
-    /// A balance.
+    /// An account's balance.
     Balance {
-        /// The account.
+        /// Its name.
         account: String,
-        /// As of `height`.
+        /// In the smallest unit.
         balance: i128,
-        /// Net effect of the writes in flight at the answering node.
+        /// Net effect of the writes that are in flight at the node that answers.
         pending: i128,
-        /// Height of the state that answered.
+        /// Height of the last block in the balance.
         height: u64,
-        /// Not linearizable.
+        /// Answered from this node's state at once.
         local: bool,
     },
-    /// All balances.
+    /// All accounts, `world` included; the sum is 0.
     Accounts {
-        /// Height of the state that answered.
+        /// Height of the last block in the balances.
         height: u64,
-        /// In order of name.
+        /// Names and balances in order of names.
         accounts: Vec<(String, i128)>,
     },
-    /// A value.
+    /// The value under a key.
     Value {
-        /// Its key.
+        /// The key.
         key: Vec<u8>,
         /// The value.
         value: Vec<u8>,
-        /// Height of the state that answered.
+        /// Height of the last block in the state that was read.
         height: u64,
     },
-    /// This node and the cluster.
+    /// A node's state.
     Status(StatusReply),
     /// Something happened.
     Event(WatchEvent),
     /// A block.
     Block {
-        /// Canonical bytes.
+        /// Its canonical bytes.
         bytes: Vec<u8>,
     },
-    /// The end of a stream of blocks.
+    /// The stream is complete.
     End {
-        /// The node's height.
-        height: u64,
+        /// How many blocks it had.
+        count: u64,
     },
-    /// Verification goes on.
+    /// How far a verification has come.
     Progress {
         /// Blocks done.
         done: u64,
         /// Blocks in all.
         total: u64,
     },
-    /// Verification is over.
-    Verified(VerifyReply),
-    /// The partition.
+    /// The result of a verification.
+    Verified {
+        /// Nothing is wrong.
+        ok: bool,
+        /// Height of the last block that was verified.
+        height: u64,
+        /// Its hash.
+        head: [u8; 32],
+        /// Blocks executed again, block 0 included.
+        blocks: u64,
+        /// Requests in them.
+        transactions: u64,
+        /// Entries in the log that are not known to be committed; not verified.
+        uncommitted: u64,
+        /// What is wrong.
+        problem: Option<String>,
+    },
+    /// The relay's partition.
     Partition {
-        /// One group if there is none.
+        /// One group with all members: no partition.
         groups: Vec<Vec<String>>,
-        /// Milliseconds until it heals by itself.
+        /// When it heals by itself, in milliseconds from now.
         heals_in_ms: Option<u64>,
     },
-    /// Link faults.
-    Link {
-        /// `(from, to)`: what `from` sends does not reach `to`.
-        cuts: Vec<(String, String)>,
-        /// Minimum and maximum in milliseconds.
-        delay_ms: (u32, u32),
-        /// Hundredths of a per cent.
-        loss_hundredths: u32,
-    },
-    /// The relay.
-    RelayStatus(RelayStatus),
+    /// The relay's cuts, delay and loss.
+    Link(LinkReply),
+    /// The relay's state.
+    RelayStatus(RelayStatusReply),
 }
 
-/// The result of a verification.
+/// The recorded outcome of a write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerifyReply {
-    /// Everything is as it should be.
-    pub ok: bool,
-    /// Height of the last verified block.
-    pub height: u64,
-    /// Its hash.
-    pub head: [u8; 32],
-    /// Blocks verified, block 0 included.
-    pub blocks: u64,
-    /// Requests in them.
-    pub transactions: u64,
-    /// Records stored behind them that are not known to be committed.
-    pub uncommitted: u64,
-    /// What is wrong, in a sentence.
-    pub problem: Option<String>,
+pub enum WriteOutcome {
+    /// It was done.
+    Committed,
+    /// It was not done, and the chain says so.
+    Refused {
+        /// For programs, such as `insufficient_funds`.
+        code: String,
+        /// For people.
+        message: String,
+    },
 }
 
-/// A node and the cluster as it sees it.
+/// What a failure means for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailKind {
+    /// The request is malformed (exit code 2).
+    Usage,
+    /// The bank says no, without a record (3).
+    Refused,
+    /// Not executed, and it never will be (4).
+    NotExecuted,
+    /// It may yet commit; ask again with the same id (5).
+    Unknown,
+    /// Damage was found (6).
+    Corruption,
+    /// Something that must not happen (1).
+    Internal,
+}
+
+/// A node's part in its term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeRole {
+    /// It leads.
+    Leader,
+    /// It follows, or waits for a leader.
+    Follower,
+    /// It asks for votes.
+    Candidate,
+}
+
+impl NodeRole {
+    /// `leader`, `follower` or `candidate`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Candidate => "candidate",
+        }
+    }
+}
+
+/// A node, and the cluster as it sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReply {
-    /// The node's id.
+    /// This node's id.
     pub node: String,
-    /// `leader`, `follower` or `candidate`.
-    pub role: String,
-    /// The leader, if one is known.
+    /// Its role.
+    pub role: NodeRole,
+    /// The leader it follows; itself if it leads.
     pub leader: Option<String>,
-    /// Consensus term.
+    /// Its term.
     pub term: u64,
-    /// Height of the last applied block.
+    /// Height of the last block it has applied.
     pub height: u64,
-    /// Its hash.
+    /// Hash of that block.
     pub head: [u8; 32],
-    /// All members, this node included.
+    /// All members in the order of the genesis file, this node included.
     pub members: Vec<MemberStatus>,
-    /// Index of the last applied record.
-    pub applied: u64,
-    /// Requests in flight at this node.
-    pub pending: u64,
-    /// Something that keeps the node from its full duty: `clock_skew`, `rejoining`, `no_relay`.
+    /// Last index of its log.
+    pub last_index: u64,
+    /// Last index it knows to be committed.
+    pub commit_index: u64,
+    /// Last index in its state.
+    pub applied_index: u64,
+    /// Why the node does not take its full part, such as `clock_skew`, `rejoining` or `no_relay`.
     pub condition: Option<String>,
     /// Hash of block 0.
-    pub cluster: [u8; 32],
-    /// Name and version.
-    pub software: String,
-    /// Since this process started, in milliseconds.
+    pub cluster_id: [u8; 32],
+    /// The random number that its data folder was born with.
+    pub incarnation: u64,
+    /// Requests in flight at this node.
+    pub pending: u64,
+    /// Milliseconds since it started.
     pub uptime_ms: u64,
+    /// Name and version, such as `raftbankd/0.1.0`.
+    pub software: String,
 }
 
-/// A member as another one sees it.
+/// A member as a node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberStatus {
     /// Its id.
     pub id: String,
     /// It was heard lately.
     pub reachable: bool,
-    /// Its height when it was last heard.
+    /// Its height when it was last heard; 0 if never.
     pub height: u64,
 }
 
-/// Something that happened at a node.
+/// What a watcher is told. At the start of a stream come the present role and the present head.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WatchEvent {
     /// Role, leader or term changed.
     Role {
-        /// `leader`, `follower` or `candidate`.
-        role: String,
-        /// The leader, if one is known.
+        /// The node's new role.
+        role: NodeRole,
+        /// The leader, if known.
         leader: Option<String>,
-        /// Consensus term.
+        /// The term.
         term: u64,
     },
-    /// A block was applied.
+    /// A block was committed.
     Block {
         /// Its height.
         height: u64,
         /// Its hash.
         hash: [u8; 32],
         /// Requests in it.
-        requests: u64,
+        requests: u32,
     },
-    /// A balance changed.
+    /// A block changed this balance.
     Balance {
         /// The account.
         account: String,
-        /// Its new balance.
+        /// Its balance after the block.
         balance: i128,
-        /// Height of the block that changed it.
+        /// The block's height.
         height: u64,
     },
 }
 
-/// Who is connected to the relay, and what it has carried.
+/// Cuts, delay and loss at the relay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkReply {
+    /// Directed links that carry nothing.
+    pub cuts: Vec<LinkCut>,
+    /// Shortest and longest delay, in milliseconds.
+    pub delay_ms: (u32, u32),
+    /// When the delay ends by itself, in milliseconds from now.
+    pub delay_ends_in_ms: Option<u64>,
+    /// Part of all messages that is dropped, 0 to 100.
+    pub loss_percent: f64,
+    /// When the loss ends by itself, in milliseconds from now.
+    pub loss_ends_in_ms: Option<u64>,
+}
+
+/// One direction of one link that carries nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RelayStatus {
-    /// All members.
-    pub members: Vec<String>,
-    /// Those that are connected.
-    pub connected: Vec<String>,
-    /// The cluster that is served, if known.
-    pub cluster: Option<[u8; 32]>,
-    /// Messages forwarded.
+pub struct LinkCut {
+    /// The sender.
+    pub from: String,
+    /// The receiver.
+    pub to: String,
+    /// When it heals by itself, in milliseconds from now.
+    pub heals_in_ms: Option<u64>,
+}
+
+/// The relay's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayStatusReply {
+    /// Name and version.
+    pub software: String,
+    /// Milliseconds since it started.
+    pub uptime_ms: u64,
+    /// The cluster it serves; none: that of the first node that connects.
+    pub cluster_id: Option<[u8; 32]>,
+    /// All members, and which of them are connected.
+    pub members: Vec<RelayMember>,
+    /// A partition, a cut, a delay or a loss is set.
+    pub faults: bool,
+    /// What it has carried and dropped since it started.
+    pub counters: RelayCounters,
+}
+
+/// A member as the relay sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayMember {
+    /// Its id.
+    pub id: String,
+    /// It is connected.
+    pub connected: bool,
+    /// Its software while it is connected, else empty.
+    pub software: String,
+    /// Messages that wait to be written to it.
+    pub queued: u64,
+}
+
+/// Messages since the relay started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayCounters {
+    /// Handed to their destination's connection.
     pub forwarded: u64,
-    /// Their bytes.
+    /// Bytes of those.
     pub forwarded_bytes: u64,
-    /// Messages dropped, by reason.
-    pub dropped: Vec<(String, u64)>,
+    /// Held back by a delay at this moment.
+    pub delayed_now: u64,
+    /// Dropped between groups of a partition.
+    pub dropped_partition: u64,
+    /// Dropped on a cut link.
+    pub dropped_cut: u64,
+    /// Dropped by loss.
+    pub dropped_loss: u64,
+    /// Dropped because too much waited for the destination already.
+    pub dropped_overflow: u64,
+    /// Dropped because the destination is not connected, or does not exist.
+    pub dropped_absent: u64,
 }

@@ -1,4 +1,6 @@
-//! Frames, handshakes and typed clients on Unix and TCP sockets. Knows the shapes of messages, not their meaning.
+//! Frames, handshakes and typed clients on Unix and TCP sockets.
+//!
+//! Shapes, not meaning: what a message says is the business of those who exchange it.
 #![forbid(unsafe_code)]
 
 pub mod api;
