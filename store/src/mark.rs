@@ -141,6 +141,12 @@ impl MarkFile {
         Ok(())
     }
 
+    /// Written since the last sync.
+    #[cfg(test)]
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
     fn force(&mut self, mark: Mark) -> Result<(), StoreError> {
         let sequence = self.sequence + 1;
         let slot = (sequence + 1) % 2;

@@ -284,3 +284,6 @@ impl<'a> Input<'a> {
         Some(u64::from_be_bytes(self.array()?))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,23 +215,34 @@ fn run<P: Place>(steps: &[Step]) {
     let (mut store, mut reader, opened) = place.open().unwrap();
     let mut model = Model::new();
     model.check_opened(&opened);
-    for step in steps.iter().chain([&Step::Sync, &Step::Kill]) {
+    let mut flag_pending = false;
+    for step in steps.iter().chain([&Step::Kill]) {
         match step {
-            Step::Sync => store.sync().unwrap(),
+            Step::Sync => {
+                store.sync().unwrap();
+                flag_pending = false;
+            }
             Step::Restart | Step::Kill => {
                 drop(reader);
                 if matches!(step, Step::Kill) {
-                    // Unlike all else the flag in the folder's identity changes only with a sync.
-                    store.sync().unwrap();
+                    // The page cache survives, so nothing written is lost; but the flag in the folder's identity
+                    // changes only with a sync.
+                    if flag_pending {
+                        store.sync().unwrap();
+                    }
                     place.kill(store);
                 } else {
                     store.close().unwrap();
                 }
+                flag_pending = false;
                 let opened;
                 (store, reader, opened) = place.open().unwrap();
                 model.check_opened(&opened);
             }
-            other => store.write(&model.batch(other)).unwrap(),
+            other => {
+                flag_pending |= matches!(other, Step::ClearRejoining);
+                store.write(&model.batch(other)).unwrap();
+            }
         }
         model.check_reader(&reader);
     }

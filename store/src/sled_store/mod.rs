@@ -337,3 +337,6 @@ impl Pending {
         applied.tip = delta.tip.clone();
     }
 }
+
+#[cfg(test)]
+mod tests;
