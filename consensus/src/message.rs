@@ -1,0 +1,113 @@
+//! What members say to each other. Opaque to the driver, which only needs its kind (to log it), its term, its records.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Index, Record, Term};
+
+/// A message between two members. Serializable with any serde format; both sides must use the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    pub(crate) term: Term,
+    pub(crate) body: Body,
+}
+
+impl Message {
+    /// The records it carries; empty for all kinds but `append`.
+    pub fn records(&self) -> &[Record] {
+        match &self.body {
+            Body::Append(append) => &append.records,
+            _ => &[],
+        }
+    }
+
+    /// Its kind in words, for logs.
+    pub fn kind(&self) -> &'static str {
+        match &self.body {
+            Body::PreVote(_) => "pre-vote",
+            Body::PreVoteReply { .. } => "pre-vote-reply",
+            Body::Vote(_) => "vote",
+            Body::VoteReply { .. } => "vote-reply",
+            Body::Append(append) if append.records.is_empty() => "heartbeat",
+            Body::Append(_) => "append",
+            Body::AppendReply(reply) if reply.conflict.is_some() => "append-conflict",
+            Body::AppendReply(_) => "append-reply",
+            Body::Stale => "stale",
+        }
+    }
+
+    /// The sender's term; for a pre-vote, the term it would campaign in.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+}
+
+/// Kinds of messages. The order is part of the encoding: append new ones at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Body {
+    /// "Would you vote for me in `term`?" Changes nothing at the receiver (Raft thesis §9.6).
+    PreVote(LogEnd),
+    /// Answer; `asked` is the term of the question, the message's term is the voter's own.
+    PreVoteReply { asked: Term, granted: bool },
+    /// RequestVote (§3.4).
+    Vote(LogEnd),
+    /// Answer, of the same term.
+    VoteReply { granted: bool },
+    /// AppendEntries (§3.5).
+    Append(Append),
+    /// Answer of a follower that recognizes the leader of this very term.
+    AppendReply(AppendReply),
+    /// "There is a newer term than yours." Carries no round: it must not vouch for anything.
+    Stale,
+}
+
+/// How far a candidate's log reaches; decides whether it is up to date (§3.6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct LogEnd {
+    // The order of the fields makes the derived order the one of §3.6.1.
+    pub last_term: Term,
+    pub last_index: Index,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Append {
+    /// The record before the first one carried (or the last known to match).
+    pub prev_index: Index,
+    pub prev_term: Term,
+    /// The leader's commit index.
+    pub commit: Index,
+    /// Number of the leader's heartbeat round, from 1 in each term. An answer proves that the leader was recognized
+    /// after this round began (§6.4).
+    pub round: u64,
+    /// The leader's last index, so that a rejoining node knows what "everything" is.
+    pub last_index: Index,
+    /// The newest nonce that the receiver, rejoining, has sent; else 0.
+    pub rejoin_nonce: u64,
+    pub records: Vec<Record>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AppendReply {
+    /// Up to here the follower's log is known to equal the leader's (not necessarily durable).
+    pub verified: Index,
+    /// The part of `verified` that is durable: what the leader may count.
+    pub acknowledged: Index,
+    /// The round it answers.
+    pub round: u64,
+    /// The record before those carried did not match.
+    pub conflict: Option<Conflict>,
+    /// The follower disputes this record.
+    pub disputed: Option<Index>,
+    /// The follower lost its disk and promises nothing. A nonce, or 0 if it does not know the others' terms yet.
+    pub rejoining: Option<u64>,
+}
+
+/// Where the logs may still agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Conflict {
+    /// The `prev_index` that was refused.
+    pub refused: Index,
+    /// The follower's last index at or before `refused` whose term is not above `prev_term`.
+    pub index: Index,
+    /// Its term.
+    pub term: Term,
+}
