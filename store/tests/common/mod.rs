@@ -110,6 +110,20 @@ impl Chain {
         record
     }
 
+    /// Ids of later requests begin after this number.
+    pub fn skip_ids(&mut self, number: u64) {
+        self.next_id = number;
+    }
+
+    /// Appends a block read from a store.
+    pub fn adopt(&mut self, term: Term, block: Block) {
+        let mut state = self.links.last().unwrap().state.clone();
+        let executed = state.check(&block).unwrap();
+        let delta = state.commit(executed, &block.header);
+        let record = Record { index: self.last_index() + 1, term, entry: Some(Entry::from(block.encode())) };
+        self.links.push(Link { record, state, delta: Some(delta) });
+    }
+
     /// Appends a block with a few small requests.
     pub fn small_block(&mut self, term: Term) -> Record {
         let requests = vec![self.transfer("lunch"), self.open_account(), self.put("key", 20)];
