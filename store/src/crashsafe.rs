@@ -20,16 +20,13 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 
 /// Syncs a file's data and metadata.
 pub(crate) fn sync_file(path: &Path) -> Result<(), StoreError> {
-    File::open(path)
-        .and_then(|handle| handle.sync_all())
-        .map_err(|error| StoreError::io("syncing", path, error))
+    File::open(path).and_then(|handle| handle.sync_all()).map_err(|error| StoreError::io("syncing", path, error))
 }
 
 /// Makes `dir` with all its parents and syncs the parent of every folder it made, so that the whole path survives a
 /// power cut. An existing folder is fine.
 pub(crate) fn create_dir_all(dir: &Path) -> Result<(), StoreError> {
-    let absolute = std::path::absolute(dir)
-        .map_err(|error| StoreError::io("resolving the path", dir, error))?;
+    let absolute = std::path::absolute(dir).map_err(|error| StoreError::io("resolving the path", dir, error))?;
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut at = absolute.as_path();
     while !at.exists() {

@@ -40,11 +40,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning {
-            cache_bytes: 64 << 20,
-            segment_bytes: 16 << 20,
-            flush_every_ms: None,
-        }
+        Tuning { cache_bytes: 64 << 20, segment_bytes: 16 << 20, flush_every_ms: None }
     }
 }
 
@@ -105,11 +101,7 @@ impl Engine {
             None => open_handle(&handle_path)?,
         };
         let mut engine = Engine {
-            tree: Tree {
-                db,
-                config,
-                dir: data_dir.to_owned(),
-            },
+            tree: Tree { db, config, dir: data_dir.to_owned() },
             handle,
             handle_path,
             unsynced_bytes: 0,
@@ -131,8 +123,7 @@ impl Engine {
         }
         self.dirty = true;
         self.unsynced_bytes = self.unsynced_bytes.saturating_add(bytes);
-        self.tree
-            .guard("writing to", |db| db.apply_batch(batch))
+        self.tree.guard("writing to", |db| db.apply_batch(batch))
     }
 
     /// Makes everything applied so far durable. Does nothing when nothing was applied.
@@ -159,19 +150,13 @@ impl Tree {
     /// Rows in key order; from both ends.
     pub fn scan<K: AsRef<[u8]>, R: RangeBounds<K>>(&self, range: R) -> Result<Scan, StoreError> {
         let iter = self.guard("reading", |db| Ok(db.range(range)))?;
-        Ok(Scan {
-            tree: self.clone(),
-            iter: Some(iter),
-        })
+        Ok(Scan { tree: self.clone(), iter: Some(iter) })
     }
 
     /// All rows whose key begins with `prefix`, in key order.
     pub fn scan_prefix(&self, prefix: &[u8]) -> Result<Scan, StoreError> {
         let iter = self.guard("reading", |db| Ok(db.scan_prefix(prefix)))?;
-        Ok(Scan {
-            tree: self.clone(),
-            iter: Some(iter),
-        })
+        Ok(Scan { tree: self.clone(), iter: Some(iter) })
     }
 
     /// Corruption found by the layers above, with the folder's name.
@@ -179,11 +164,7 @@ impl Tree {
         StoreError::corrupt(format!("{what} (data folder {})", self.dir.display()))
     }
 
-    fn guard<T>(
-        &self,
-        doing: &str,
-        work: impl FnOnce(&sled::Db) -> sled::Result<T>,
-    ) -> Result<T, StoreError> {
+    fn guard<T>(&self, doing: &str, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
         match quiet::catch(|| work(&self.db)) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(classify(doing, &self.dir, error)),
@@ -206,10 +187,7 @@ impl Scan {
         advance: impl FnOnce(&mut sled::Iter) -> Option<sled::Result<(sled::IVec, sled::IVec)>>,
     ) -> Option<Row> {
         let mut iter = self.iter.take()?;
-        let row = self
-            .tree
-            .guard("reading", |_| advance(&mut iter).transpose())
-            .transpose()?;
+        let row = self.tree.guard("reading", |_| advance(&mut iter).transpose()).transpose()?;
         if row.is_ok() {
             self.iter = Some(iter);
         }
@@ -231,17 +209,11 @@ impl DoubleEndedIterator for Scan {
 }
 
 fn open_handle(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|error| StoreError::io("opening", path, error))
+    OpenOptions::new().read(true).write(true).open(path).map_err(|error| StoreError::io("opening", path, error))
 }
 
 fn sync_handle(handle: &File, path: &Path) -> Result<(), StoreError> {
-    handle
-        .sync_data()
-        .map_err(|error| StoreError::io("syncing", path, error))
+    handle.sync_data().map_err(|error| StoreError::io("syncing", path, error))
 }
 
 fn open_locked(config: &sled::Config, dir: &Path) -> Result<sled::Db, StoreError> {
@@ -269,10 +241,7 @@ fn is_lock_error(error: &sled::Error) -> bool {
 fn classify(doing: &str, dir: &Path, error: sled::Error) -> StoreError {
     match error {
         sled::Error::Io(source) if !means_damage(&source) => StoreError::io(doing, dir, source),
-        other => StoreError::corrupt(format!(
-            "sled failed while {doing} {}: {other}",
-            dir.display()
-        )),
+        other => StoreError::corrupt(format!("sled failed while {doing} {}: {other}", dir.display())),
     }
 }
 
@@ -288,10 +257,7 @@ fn panicked(doing: &str, dir: &Path, config: &sled::Config, message: &str) -> St
     {
         return StoreError::io(doing, dir, source);
     }
-    StoreError::corrupt(format!(
-        "sled gave up while {doing} {}: {message}",
-        dir.display()
-    ))
+    StoreError::corrupt(format!("sled gave up while {doing} {}: {message}", dir.display()))
 }
 
 #[cfg(test)]
@@ -330,8 +296,7 @@ mod tests {
         let forward: Vec<u8> = engine.tree().scan_prefix(b"k").unwrap().map(|row| row.unwrap().1[0]).collect();
         assert_eq!(forward, (0..100).collect::<Vec<u8>>());
         let range = vec![b'k', 10]..=vec![b'k', 12];
-        let backward: Vec<u8> =
-            engine.tree().scan(range).unwrap().rev().map(|row| row.unwrap().1[0]).collect();
+        let backward: Vec<u8> = engine.tree().scan(range).unwrap().rev().map(|row| row.unwrap().1[0]).collect();
         assert_eq!(backward, [12, 11, 10]);
         assert_eq!(engine.tree().get(&[b'k', 99]).unwrap().unwrap(), &[99]);
     }

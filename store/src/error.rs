@@ -88,18 +88,12 @@ impl StoreError {
 
     /// Corruption with the usual advice.
     pub(crate) fn corrupt(what: impl Into<String>) -> StoreError {
-        StoreError::Corrupt {
-            what: what.into(),
-            advice: REJOIN_ADVICE.to_owned(),
-        }
+        StoreError::Corrupt { what: what.into(), advice: REJOIN_ADVICE.to_owned() }
     }
 
     /// An error of the operating system on `path`.
     pub(crate) fn io(doing: &str, path: &Path, source: io::Error) -> StoreError {
-        StoreError::Io {
-            what: format!("{doing} {}", path.display()),
-            source,
-        }
+        StoreError::Io { what: format!("{doing} {}", path.display()), source }
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`SledStore`] keeps them in a folder, [`MemoryDisk`] in memory for simulations; both keep the same promises, which
 //! one suite of tests checks on both. The promises, the formats and their reasons are in `docs/storage.md`.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod crashsafe;
 mod engine;

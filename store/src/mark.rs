@@ -67,17 +67,13 @@ impl MarkFile {
 
     /// Opens the file and reads the newest valid slot.
     pub fn open(path: &Path) -> Result<FoundMark, StoreError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => StoreError::corrupt(format!(
-                    "the high-water mark {} is missing, so nobody can tell what was promised",
-                    path.display()
-                )),
-                _ => StoreError::io("opening", path, error),
-            })?;
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => StoreError::corrupt(format!(
+                "the high-water mark {} is missing, so nobody can tell what was promised",
+                path.display()
+            )),
+            _ => StoreError::io("opening", path, error),
+        })?;
         let mut best: Option<(u64, Mark)> = None;
         let mut bad_slots = 0;
         for slot in 0..2_u64 {
@@ -93,16 +89,7 @@ impl MarkFile {
                 path.display()
             )));
         };
-        Ok(FoundMark {
-            file: MarkFile {
-                file,
-                path: path.to_owned(),
-                sequence,
-                current,
-                dirty: false,
-            },
-            bad_slots,
-        })
+        Ok(FoundMark { file: MarkFile { file, path: path.to_owned(), sequence, current, dirty: false }, bad_slots })
     }
 
     /// The mark as last written.
@@ -133,9 +120,7 @@ impl MarkFile {
             return Ok(());
         }
         if !crate::engine::syncs_are_off() {
-            self.file
-                .sync_data()
-                .map_err(|error| StoreError::io("syncing", &self.path, error))?;
+            self.file.sync_data().map_err(|error| StoreError::io("syncing", &self.path, error))?;
         }
         self.dirty = false;
         Ok(())

@@ -363,8 +363,9 @@ impl Image {
 
     fn opened(&self) -> Result<Opened, StoreError> {
         let applied = self.reach.applied;
-        let state = State::restore(self.state_rows())
-            .map_err(|error| StoreError::corrupt(format!("the stored state is not the one that was written: {error}")))?;
+        let state = State::restore(self.state_rows()).map_err(|error| {
+            StoreError::corrupt(format!("the stored state is not the one that was written: {error}"))
+        })?;
         Ok(Opened {
             meta: self.meta.clone(),
             durable: Durable {

@@ -61,12 +61,7 @@ pub(crate) fn read(path: &Path, dir: &Path) -> Result<Option<Meta>, StoreError> 
 }
 
 /// Compares with what the configuration asks for.
-pub(crate) fn check(
-    meta: &Meta,
-    dir: &Path,
-    cluster_id: &Hash,
-    node: &NodeName,
-) -> Result<(), StoreError> {
+pub(crate) fn check(meta: &Meta, dir: &Path, cluster_id: &Hash, node: &NodeName) -> Result<(), StoreError> {
     if meta.cluster_id != *cluster_id {
         return Err(StoreError::Mismatch {
             dir: dir.to_owned(),

@@ -53,11 +53,7 @@ impl Head {
             1 => Some(length),
             _ => return None,
         };
-        let head = Head {
-            term: u64::from_be_bytes(*term),
-            length,
-            digest: *digest,
-        };
+        let head = Head { term: u64::from_be_bytes(*term), length, digest: *digest };
         Some((head, front))
     }
 }
@@ -118,11 +114,7 @@ pub(crate) fn assemble<P: AsRef<[u8]>>(index: Index, parts: &[P]) -> Option<(Rec
     if digest(index, head.term, entry.as_deref()) != head.digest {
         return None;
     }
-    let record = Record {
-        index,
-        term: head.term,
-        entry: entry.map(Entry::from),
-    };
+    let record = Record { index, term: head.term, entry: entry.map(Entry::from) };
     Some((record, head.digest))
 }
 
@@ -131,11 +123,7 @@ mod tests {
     use super::*;
 
     fn record(entry: Option<Vec<u8>>) -> Record {
-        Record {
-            index: 5,
-            term: 3,
-            entry: entry.map(Entry::from),
-        }
+        Record { index: 5, term: 3, entry: entry.map(Entry::from) }
     }
 
     #[test]

@@ -153,10 +153,7 @@ pub(crate) fn unseal_hard(value: &[u8]) -> Option<HardState> {
         [1, node] => Some(NodeId(*node)),
         _ => return None,
     };
-    Some(HardState {
-        term: u64::from_be_bytes(*term),
-        vote,
-    })
+    Some(HardState { term: u64::from_be_bytes(*term), vote })
 }
 
 /// The sealed place of the state.
@@ -187,10 +184,7 @@ pub(crate) fn unseal_applied(value: &[u8]) -> Option<Applied> {
             term: input.u64()?,
             state_root: Hash(input.array()?),
         },
-        ids: IdsSum {
-            count: input.u64()?,
-            sum: u128::from_be_bytes(input.array()?),
-        },
+        ids: IdsSum { count: input.u64()?, sum: u128::from_be_bytes(input.array()?) },
     };
     input.0.is_empty().then_some(applied)
 }
@@ -226,15 +220,7 @@ pub(crate) fn unseal_ids(key: &[u8], value: &[u8]) -> Option<Vec<(RequestId, IdR
         let index = u32::from_be_bytes(input.array()?);
         let digest = Hash(input.array()?);
         let outcome = Outcome::from_byte(input.array::<1>()?[0]).ok()?;
-        ids.push((
-            id,
-            IdRecord {
-                height,
-                index,
-                digest,
-                outcome,
-            },
-        ));
+        ids.push((id, IdRecord { height, index, digest, outcome }));
     }
     Some(ids)
 }

@@ -20,9 +20,7 @@ pub(crate) struct Runs(Vec<TermRun>);
 impl Runs {
     /// Takes runs read from a disk; `None` if they are not strictly ascending or do not begin at record 1.
     pub fn from_stored(runs: Vec<TermRun>) -> Option<Runs> {
-        let ascending = runs
-            .windows(2)
-            .all(|pair| pair[0].first < pair[1].first && pair[0].term < pair[1].term);
+        let ascending = runs.windows(2).all(|pair| pair[0].first < pair[1].first && pair[0].term < pair[1].term);
         let begins_right = runs.first().is_none_or(|run| run.first == 1);
         (ascending && begins_right).then_some(Runs(runs))
     }
@@ -35,10 +33,7 @@ impl Runs {
     /// The term of the record at `index`; the genesis block has term 0.
     pub fn term_at(&self, index: Index) -> Term {
         let after = self.0.partition_point(|run| run.first <= index);
-        after
-            .checked_sub(1)
-            .and_then(|at| self.0.get(at))
-            .map_or(0, |run| run.term)
+        after.checked_sub(1).and_then(|at| self.0.get(at)).map_or(0, |run| run.term)
     }
 
     /// Forgets records from `from` on. Returns the first indexes of the runs that are gone.
@@ -105,11 +100,7 @@ impl Reach {
             (Some(height), Some(delta)) => *height == next_height && delta.tip.height == next_height,
             _ => false,
         };
-        if write.index != self.applied + 1
-            || write.index > self.last_index
-            || write.term != term
-            || !block_fits
-        {
+        if write.index != self.applied + 1 || write.index > self.last_index || write.term != term || !block_fits {
             return Err(StoreError::corrupt(format!(
                 "the result of record {} (term {}, height {:?}) was to be written after record {} of {} (height {}), whose log has term {term} there",
                 write.index, write.term, write.height, self.applied, self.last_index, self.height
@@ -154,7 +145,8 @@ mod tests {
         let run = |first, term| TermRun { first, term };
         assert!(Runs::from_stored(vec![]).is_some());
         assert!(Runs::from_stored(vec![run(1, 1), run(5, 2)]).is_some());
-        for bad in [vec![run(2, 1)], vec![run(1, 2), run(5, 2)], vec![run(1, 3), run(1, 4)], vec![run(1, 3), run(4, 2)]] {
+        for bad in [vec![run(2, 1)], vec![run(1, 2), run(5, 2)], vec![run(1, 3), run(1, 4)], vec![run(1, 3), run(4, 2)]]
+        {
             assert!(Runs::from_stored(bad).is_none());
         }
     }

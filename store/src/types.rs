@@ -131,13 +131,7 @@ pub trait Reader: Send + Sync + Clone {
 
     /// Every record from `from` on, read in portions of about `portion_bytes` bytes, to the end of the log at that time.
     fn walk(&self, from: Index, portion_bytes: usize) -> Walk<Self> {
-        Walk {
-            reader: self.clone(),
-            next: from,
-            portion_bytes,
-            portion: Vec::new().into_iter(),
-            ended: false,
-        }
+        Walk { reader: self.clone(), next: from, portion_bytes, portion: Vec::new().into_iter(), ended: false }
     }
 }
 

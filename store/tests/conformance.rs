@@ -6,7 +6,9 @@ mod common;
 use common::Chain;
 use proptest::prelude::*;
 use raftbank_consensus::{HardState, Index, NodeId, TermRun, Write};
-use raftbank_store::{Batch, MemoryDisk, MemoryReader, MemoryStore, Opened, Reader, SledReader, SledStore, Store, StoreError};
+use raftbank_store::{
+    Batch, MemoryDisk, MemoryReader, MemoryStore, Opened, Reader, SledReader, SledStore, Store, StoreError,
+};
 use std::collections::BTreeMap;
 
 /// A place where a store lives.
@@ -57,14 +59,29 @@ impl Place for Disk {
 #[derive(Clone, Debug)]
 enum Step {
     /// A higher term, or a vote in the present one.
-    Hard { bump: u64, vote: Option<u8> },
+    Hard {
+        bump: u64,
+        vote: Option<u8>,
+    },
     /// Blocks at the end of the log, of the present term.
-    Append { blocks: usize, no_op: bool, value_bytes: usize },
+    Append {
+        blocks: usize,
+        no_op: bool,
+        value_bytes: usize,
+    },
     /// The newest `back` records that are not applied give way to `blocks` of a new term.
-    Replace { back: u64, blocks: usize },
+    Replace {
+        back: u64,
+        blocks: usize,
+    },
     /// The next records are applied.
-    Apply { records: u64 },
-    Peer { node: u8, incarnation: u64 },
+    Apply {
+        records: u64,
+    },
+    Peer {
+        node: u8,
+        incarnation: u64,
+    },
     ClearRejoining,
     Sync,
     /// A clean stop and start.
@@ -118,7 +135,8 @@ impl Model {
             self.chain.no_op(self.hard.term);
         }
         for _ in 0..blocks {
-            let request = if value_bytes == 0 { self.chain.transfer("") } else { self.chain.put("some key", value_bytes) };
+            let request =
+                if value_bytes == 0 { self.chain.transfer("") } else { self.chain.put("some key", value_bytes) };
             self.chain.block(self.hard.term, vec![request]);
         }
     }
@@ -181,7 +199,8 @@ impl Model {
         assert_eq!(one, [self.chain.record(self.chain.last_index())]);
         let tip = self.chain.state_at(self.applied).tip().clone();
         assert_eq!(reader.block(tip.height + 1).unwrap(), None);
-        let blocks: Vec<_> = self.chain.records(0)[..=self.applied as usize].iter().filter_map(|r| r.entry.clone()).collect();
+        let blocks: Vec<_> =
+            self.chain.records(0)[..=self.applied as usize].iter().filter_map(|r| r.entry.clone()).collect();
         for (height, block) in (0..).zip(blocks) {
             assert_eq!(reader.block(height).unwrap(), Some(block));
         }

@@ -22,7 +22,9 @@ fn a_power_cut_keeps_what_was_synced_and_a_beginning_of_the_rest() {
         let disk = disk();
         let (mut store, reader, _) = disk.open(&common::expected()).unwrap();
         let mut chain = Chain::new();
-        store.write(&Batch { writes: vec![Write::Hard(HardState { term: 1, vote: None })], ..Batch::default() }).unwrap();
+        store
+            .write(&Batch { writes: vec![Write::Hard(HardState { term: 1, vote: None })], ..Batch::default() })
+            .unwrap();
         let mut synced = 0;
         for _ in 0..rng.random_range(1..20) {
             let from = chain.last_index() + 1;

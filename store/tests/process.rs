@@ -31,7 +31,7 @@ fn child_writer() {
         }
         loop {
             let next = chain.last_index() + 1;
-            let request = chain.put(&format!("key-{}", next % 50), if next % 10 == 0 { 65_536 } else { 500 });
+            let request = chain.put(&format!("key-{}", next % 50), if next.is_multiple_of(10) { 65_536 } else { 500 });
             chain.block(1, vec![request]);
             if next <= opened.durable.last_index {
                 continue;

@@ -16,34 +16,17 @@ fn applied() -> Applied {
     Applied {
         index: 0x11,
         term: 0x12,
-        tip: Tip {
-            height: 0x13,
-            hash: Hash([0x14; 32]),
-            time_ms: 0x15,
-            term: 0x16,
-            state_root: Hash([0x17; 32]),
-        },
-        ids: IdsSum {
-            count: 0x18,
-            sum: 0x19,
-        },
+        tip: Tip { height: 0x13, hash: Hash([0x14; 32]), time_ms: 0x15, term: 0x16, state_root: Hash([0x17; 32]) },
+        ids: IdsSum { count: 0x18, sum: 0x19 },
     }
 }
 
 fn ids(count: u32) -> Vec<(RequestId, IdRecord)> {
     (0..count)
         .map(|index| {
-            let outcome = if index % 2 == 0 {
-                Outcome::Committed
-            } else {
-                Outcome::Refused(Refusal::InsufficientFunds)
-            };
-            let record = IdRecord {
-                height: 5,
-                index,
-                digest: Hash([0x22; 32]),
-                outcome,
-            };
+            let outcome =
+                if index % 2 == 0 { Outcome::Committed } else { Outcome::Refused(Refusal::InsufficientFunds) };
+            let record = IdRecord { height: 5, index, digest: Hash([0x22; 32]), outcome };
             (RequestId::parse(&format!("id-{index}")).unwrap(), record)
         })
         .collect()
@@ -64,10 +47,7 @@ fn keys_are_golden_and_order_as_their_numbers() {
 
 #[test]
 fn values_are_golden_and_read_back() {
-    let hard = HardState {
-        term: 3,
-        vote: Some(NodeId(2)),
-    };
+    let hard = HardState { term: 3, vote: Some(NodeId(2)) };
     assert_eq!(seal_hard(&hard), sealed(b"h", b"\0\0\0\0\0\0\0\x03\x01\x02"));
     assert_eq!(unseal_hard(&seal_hard(&hard)), Some(hard));
     let hard = HardState { term: 4, vote: None };

@@ -1,6 +1,10 @@
 //! Reading a stopped node's folder without touching it.
 
-use super::{SledReader, SledStore, layout::{Layout, Standing}, open};
+use super::{
+    SledReader, SledStore,
+    layout::{Layout, Standing},
+    open,
+};
 use crate::{engine::Tuning, error::StoreError, types::Opened};
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -29,7 +33,11 @@ pub(super) fn open_copy(dir: &Path, tuning: Tuning) -> Result<FolderCopy, StoreE
     // Held while copying: no node can begin to write meanwhile.
     let _lock = lock(&original)?;
     let copy = tempfile::Builder::new().prefix("raftbank-verify-").tempdir().map_err(|error| {
-        StoreError::io("making a folder for temporary files (TMPDIR names another place) in", &std::env::temp_dir(), error)
+        StoreError::io(
+            "making a folder for temporary files (TMPDIR names another place) in",
+            &std::env::temp_dir(),
+            error,
+        )
     })?;
     let to = Layout::new(copy.path());
     copy_file(&original.meta(), &to.meta())?;

@@ -3,7 +3,10 @@
 //! The file `creating` is the first thing written and the last removed. Until then nothing was promised on the folder,
 //! and making it again starts over.
 
-use super::{Pending, layout::{Layout, Standing}};
+use super::{
+    Pending,
+    layout::{Layout, Standing},
+};
 use crate::{
     crashsafe,
     engine::{Engine, Tuning},

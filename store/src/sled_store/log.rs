@@ -40,9 +40,7 @@ pub(super) fn digest_at(tree: &Tree, index: Index) -> Result<RecordDigest, Store
 
 /// The keys of all rows of records `from` to `to`.
 pub(super) fn keys(tree: &Tree, from: Index, to: Index) -> Result<Vec<sled::IVec>, StoreError> {
-    tree.scan(rows::record_key(from, 0)..=rows::record_key(to, u16::MAX))?
-        .map(|row| row.map(|(key, _)| key))
-        .collect()
+    tree.scan(rows::record_key(from, 0)..=rows::record_key(to, u16::MAX))?.map(|row| row.map(|(key, _)| key)).collect()
 }
 
 /// The end of the log as found at open.
@@ -67,10 +65,7 @@ pub(super) fn read_end(tree: &Tree, applied: Index, promised: Index, budget: usi
     let mut budget_left = budget;
     let mut parts: Vec<sled::IVec> = Vec::new();
     let mut part_keys: Vec<sled::IVec> = Vec::new();
-    let mut rows = tree
-        .scan(rows::record_key(0, 0)..=rows::record_key(Index::MAX, u16::MAX))?
-        .rev()
-        .peekable();
+    let mut rows = tree.scan(rows::record_key(0, 0)..=rows::record_key(Index::MAX, u16::MAX))?.rev().peekable();
     while let Some(row) = rows.next() {
         let (key, value) = row?;
         let Some((index, part)) = rows::parse_record_key(&key) else {

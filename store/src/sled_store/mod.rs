@@ -176,11 +176,7 @@ impl SledStore {
             self.apply(pending)?;
             let digest = log::digest_at(self.engine.tree(), from - 1)?;
             if self.mark.current().last_index >= from {
-                let lowered = Mark {
-                    last_index: from - 1,
-                    last_digest: digest,
-                    ..*self.mark.current()
-                };
+                let lowered = Mark { last_index: from - 1, last_digest: digest, ..*self.mark.current() };
                 self.mark.lower(lowered)?;
             }
             for key in log::keys(self.engine.tree(), from, reach.last_index)? {

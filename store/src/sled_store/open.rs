@@ -1,6 +1,10 @@
 //! Opening a data folder: nothing is believed before it was compared with the mark and with itself.
 
-use super::{SledReader, SledStore, layout::{Layout, Standing}, log, reader};
+use super::{
+    SledReader, SledStore,
+    layout::{Layout, Standing},
+    log, reader,
+};
 use crate::{
     crashsafe,
     engine::{Engine, Tree, Tuning},
@@ -83,11 +87,8 @@ pub(super) fn open(
     }
 
     let peers = load_peers(&tree)?;
-    let reach = Arc::new(RwLock::new(Reach {
-        last_index: end.last_index,
-        applied: applied.index,
-        height: applied.tip.height,
-    }));
+    let reach =
+        Arc::new(RwLock::new(Reach { last_index: end.last_index, applied: applied.index, height: applied.tip.height }));
     let opened = Opened {
         meta: meta.clone(),
         durable: Durable {
@@ -270,10 +271,7 @@ fn check_promises(
     }
     let found = log::read_record(tree, promised.last_index)?.map(|(_, digest)| digest);
     if found != Some(promised.last_digest) {
-        return Err(tree.corrupt(format!(
-            "record {} is not the one that was synced there",
-            promised.last_index
-        )));
+        return Err(tree.corrupt(format!("record {} is not the one that was synced there", promised.last_index)));
     }
     if runs.term_at(end.last_index) > hard.term {
         return Err(tree.corrupt(format!(

@@ -119,8 +119,12 @@ pub(super) fn load(tree: &Tree, cluster_id: Hash, difficulty: u8) -> Result<(App
         match (account, rows::unseal_balance(&key, &value)) {
             (Some(account), Some(balance)) => {
                 accounts.insert(account, balance);
-            },
-            _ => return Err(tree.corrupt(format!("the row of account {:?} is damaged", String::from_utf8_lossy(&key[1..])))),
+            }
+            _ => {
+                return Err(
+                    tree.corrupt(format!("the row of account {:?} is damaged", String::from_utf8_lossy(&key[1..])))
+                );
+            }
         }
     }
     let mut values = BTreeMap::new();
@@ -129,8 +133,10 @@ pub(super) fn load(tree: &Tree, cluster_id: Hash, difficulty: u8) -> Result<(App
         match rows::unseal(&key, &value) {
             Some(value) => {
                 values.insert(key[1..].to_vec(), value.to_vec());
-            },
-            None => return Err(tree.corrupt(format!("the row of key {:?} is damaged", String::from_utf8_lossy(&key[1..])))),
+            }
+            None => {
+                return Err(tree.corrupt(format!("the row of key {:?} is damaged", String::from_utf8_lossy(&key[1..]))));
+            }
         }
     }
     let mut ids = BTreeMap::new();
@@ -146,7 +152,10 @@ pub(super) fn load(tree: &Tree, cluster_id: Hash, difficulty: u8) -> Result<(App
         }
     }
     if sum != applied.ids {
-        return Err(tree.corrupt(format!("{} request ids are stored, and they are not the {} that were", sum.count, applied.ids.count)));
+        return Err(tree.corrupt(format!(
+            "{} request ids are stored, and they are not the {} that were",
+            sum.count, applied.ids.count
+        )));
     }
     let rows = StateRows { accounts, values, ids, tip: applied.tip.clone(), cluster_id, difficulty };
     Ok((applied, rows))

@@ -2,9 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use raftbank_consensus::{Entry, Index, Record, Term, Write};
-use raftbank_ledger::{
-    Account, Amount, Block, Delta, Genesis, Hash, NodeName, Operation, Request, RequestId, State,
-};
+use raftbank_ledger::{Account, Amount, Block, Delta, Genesis, Hash, NodeName, Operation, Request, RequestId, State};
 use raftbank_store::{Batch, Expected, FORMAT, Meta, StateWrite};
 use std::path::Path;
 
