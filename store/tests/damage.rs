@@ -101,7 +101,12 @@ fn two_hundred_flipped_bits_are_refused_or_harmless() {
     let whole = base.path().join("whole");
     let chain = folder(&whole);
     // Only what was ever written: the rest of the file is the filling of a segment.
-    let files: Vec<(PathBuf, u64)> = ["mark", "meta", "sled/db", "sled/conf"]
+    let snapshot = fs::read_dir(whole.join("sled"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .find(|name| name.starts_with("snap."))
+        .unwrap();
+    let files: Vec<(PathBuf, u64)> = ["mark", "meta", "sled/db", "sled/conf", &format!("sled/{snapshot}")]
         .iter()
         .map(|name| {
             let bytes = fs::read(whole.join(name)).unwrap();
@@ -115,7 +120,7 @@ fn two_hundred_flipped_bits_are_refused_or_harmless() {
         let dir = base.path().join("damaged");
         common::copy_tree(&whole, &dir);
         // Mostly sled's file, where almost everything is.
-        let (name, used) = &files[if round % 10 < 7 { 2 } else { round % 4 }];
+        let (name, used) = &files[if round % 10 < 7 { 2 } else { [0, 1, 3, 4][round % 4] }];
         let mut bytes = fs::read(dir.join(name)).unwrap();
         let at = rng.random_range(0..*used) as usize;
         let bit = rng.random_range(0..8);
