@@ -2,7 +2,7 @@
 //! is acknowledged, so that a leader with a wrong state cannot commit.
 
 use raftbank_consensus::{Engine, Index, Record, Term, Write};
-use raftbank_ledger::{Account, Balance, Block, Executed, Hash, Violation};
+use raftbank_ledger::{Account, Balance, Block, Executed, Header, Violation};
 use raftbank_store::StateWrite;
 
 use super::calls::decided;
@@ -13,8 +13,7 @@ use super::{Action, Node, Notice};
 pub(super) struct Checked {
     pub index: Index,
     pub term: Term,
-    pub hash: Hash,
-    pub time_ms: u64,
+    pub header: Header,
     pub executed: Executed,
 }
 
@@ -61,8 +60,7 @@ impl<E: Engine> Node<E> {
             self.checked = Some(Checked {
                 index: record.index,
                 term: record.term,
-                hash: block.hash(),
-                time_ms: block.header.time_ms,
+                header: block.header,
                 executed,
             });
         }
@@ -114,8 +112,7 @@ impl<E: Engine> Node<E> {
             block.check_static(self.state.difficulty(), self.state.cluster_id())?;
             check_term(&block, record.term)?;
             let executed = self.state.check(&block)?;
-            let (hash, time_ms) = (block.hash(), block.header.time_ms);
-            Checked { index: record.index, term: record.term, hash, time_ms, executed }
+            Checked { index: record.index, term: record.term, header: block.header, executed }
         };
         self.checked = None;
         let requests = checked.executed.entries.len();
@@ -124,8 +121,8 @@ impl<E: Engine> Node<E> {
             .accounts_changed()
             .map(|account| (account.clone(), self.state.balance(account)))
             .collect();
-        let delta = self.state.commit(checked.executed, checked.hash, checked.time_ms);
-        let balances = before
+        let delta = self.state.commit(checked.executed, &checked.header);
+        let balances: Vec<(Account, Option<Balance>, Balance)> = before
             .into_iter()
             .map(|(account, before)| {
                 let after = self.state.balance(&account).unwrap_or(0);

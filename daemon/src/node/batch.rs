@@ -119,14 +119,14 @@ impl<E: Engine> Node<E> {
 
     fn propose(&mut self, header: Header, executed: Executed, waiters: Vec<(CallId, Decision)>) {
         assert!(self.serving, "mining is abandoned when the leadership ends");
-        let (height, time_ms, index) = (header.height, header.time_ms, self.applied + 1);
+        let (height, index) = (header.height, self.applied + 1);
         let block = Block { header, entries: executed.entries.clone() };
         let entry = Entry::from(block.encode());
         for (id, _) in &waiters {
             self.place(*id, Place::Proposed);
         }
         let term = self.term;
-        self.checked = Some(Checked { index, term, hash: block.hash(), time_ms, executed });
+        self.checked = Some(Checked { index, term, header: block.header, executed });
         let earlier = self.proposals.insert(index, Proposal { term, height, waiters });
         assert!(earlier.is_none(), "one block in flight");
         self.proposing = Some(index);
