@@ -17,6 +17,8 @@ pub(crate) struct Log {
     runs: Vec<TermRun>,
     last_index: Index,
     commit: Index,
+    /// Records up to here are durable on this node.
+    synced: Index,
     /// Records `last_index + 1 - cache.len()` to `last_index`.
     cache: VecDeque<Record>,
     cache_bytes: usize,
@@ -44,6 +46,7 @@ impl Log {
             runs: terms,
             last_index,
             commit: committed,
+            synced: last_index,
             cache: VecDeque::new(),
             cache_bytes: 0,
             cache_bytes_max,
@@ -76,6 +79,19 @@ impl Log {
 
     pub fn commit(&self) -> Index {
         self.commit
+    }
+
+    /// Records up to here are durable on this node.
+    pub fn synced(&self) -> Index {
+        self.synced
+    }
+
+    /// # Panics
+    /// Beyond the end.
+    pub fn set_synced(&mut self, index: Index) {
+        assert!(index <= self.last_index, "record {index} cannot be durable: the log ends at {}", self.last_index);
+        self.synced = index;
+        self.trim();
     }
 
     /// First index in memory; `last_index + 1` if none is.
@@ -138,6 +154,7 @@ impl Log {
         while self.runs.last().is_some_and(|run| run.first >= from) {
             self.runs.pop();
         }
+        self.synced = self.synced.min(self.last_index);
     }
 
     /// Moves the commit index on and returns the records that it passes.
@@ -169,8 +186,10 @@ impl Log {
     }
 
     fn trim(&mut self) {
+        // What is not durable yet could not be read back.
+        let keep_after = self.commit.min(self.synced);
         while self.cache_bytes > self.cache_bytes_max
-            && self.cache.front().is_some_and(|record| record.index <= self.commit)
+            && self.cache.front().is_some_and(|record| record.index <= keep_after)
         {
             if let Some(record) = self.cache.pop_front() {
                 self.cache_bytes -= record_bytes(&record);
@@ -242,6 +261,8 @@ mod tests {
         assert_eq!(log.first_cached(), 1); // 400 bytes, but nothing is committed
         let committed: Vec<Index> = log.commit_to(4).iter().map(|record| record.index).collect();
         assert_eq!(committed, [1, 2, 3, 4]);
+        assert_eq!(log.first_cached(), 1); // nothing is durable
+        log.set_synced(10);
         assert_eq!(log.first_cached(), 5);
         log.commit_to(10);
         assert_eq!(log.first_cached(), 9); // two records of 40 bytes fit into 100

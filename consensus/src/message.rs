@@ -24,14 +24,24 @@ impl Message {
     pub fn kind(&self) -> &'static str {
         match &self.body {
             Body::PreVote(_) => "pre-vote",
-            Body::PreVoteReply { .. } => "pre-vote-reply",
+            Body::PreVoteReply { granted: true, .. } => "pre-vote-granted",
+            Body::PreVoteReply { granted: false, .. } => "pre-vote-refused",
             Body::Vote(_) => "vote",
-            Body::VoteReply { .. } => "vote-reply",
+            Body::VoteReply { granted: true } => "vote-granted",
+            Body::VoteReply { granted: false } => "vote-refused",
             Body::Append(append) if append.records.is_empty() => "heartbeat",
             Body::Append(_) => "append",
             Body::AppendReply(reply) if reply.conflict.is_some() => "append-conflict",
             Body::AppendReply(_) => "append-reply",
             Body::Stale => "stale",
+        }
+    }
+
+    /// The last record that this message promises to be durable at its sender; `None` if it promises no records.
+    pub fn acknowledged(&self) -> Option<Index> {
+        match &self.body {
+            Body::AppendReply(reply) => Some(reply.acknowledged),
+            _ => None,
         }
     }
 

@@ -1,0 +1,160 @@
+//! Elections (Raft thesis §3.4, §3.6.1): first the question whether this node would win (pre-vote, §9.6), then, in a
+//! new term, the votes themselves.
+//!
+//! A node that has heard a leader within the minimum election timeout refuses both (§4.2.3), so a node that cannot
+//! hear the leader never deposes it for those who can.
+
+use std::collections::BTreeSet;
+
+use super::{NUMBER_MAX, Raft, State};
+use crate::message::{Body, LogEnd};
+use crate::{HardState, NodeId, Term};
+
+/// Who is for this node.
+#[derive(Debug)]
+pub(super) struct Poll {
+    /// Without this node itself.
+    granted: BTreeSet<NodeId>,
+    /// When those who have not granted are asked again: the question may be lost, or their lease may have run out.
+    ask_again: u64,
+}
+
+impl Raft {
+    /// A disputing or rejoining node must not lead, an ineligible one has been told not to.
+    pub(super) fn may_campaign(&self) -> bool {
+        self.eligible && self.disputed.is_none() && self.rejoin.is_none()
+    }
+
+    /// True while a leader is known to be alive: it was heard within the minimum election timeout.
+    fn leader_is_alive(&self) -> bool {
+        matches!(self.state, State::Leader(_))
+            || self.leader_heard.is_some_and(|heard| self.now - heard < u64::from(self.timers.election_ticks_min))
+    }
+
+    pub(super) fn election_timeout(&mut self) {
+        if !self.may_campaign() {
+            self.become_follower(self.hard.term, None);
+            self.reset_election_timer();
+        } else if self.peers.is_empty() {
+            self.campaign();
+        } else {
+            self.ask_pre_votes();
+        }
+    }
+
+    fn new_poll(&self) -> Poll {
+        Poll { granted: BTreeSet::new(), ask_again: self.now + u64::from(self.timers.heartbeat_ticks) }
+    }
+
+    fn ask_pre_votes(&mut self) {
+        self.state = State::PreCandidate(self.new_poll());
+        self.reset_election_timer();
+        for peer in self.peers.clone() {
+            self.ask(peer);
+        }
+    }
+
+    fn campaign(&mut self) {
+        assert!(self.hard.term < NUMBER_MAX);
+        self.hard = HardState { term: self.hard.term + 1, vote: Some(self.id) };
+        self.state = State::Candidate(self.new_poll());
+        self.reset_election_timer();
+        for peer in self.peers.clone() {
+            self.ask(peer);
+        }
+    }
+
+    /// Asks one peer for its pre-vote or vote.
+    pub(super) fn ask(&mut self, peer: NodeId) {
+        let end = self.log.end();
+        match &self.state {
+            State::PreCandidate(_) => {
+                let message = crate::Message { term: self.hard.term + 1, body: Body::PreVote(end) };
+                self.out.eager.push((peer, message));
+            }
+            State::Candidate(_) => self.gated(peer, Body::Vote(end)),
+            State::Follower(_) | State::Leader(_) => {}
+        }
+    }
+
+    /// Repeats the question to those who have not said yes.
+    pub(super) fn poll_tick(&mut self) {
+        let again = self.now + u64::from(self.timers.heartbeat_ticks);
+        let (State::PreCandidate(poll) | State::Candidate(poll)) = &mut self.state else { return };
+        if self.now < poll.ask_again {
+            return;
+        }
+        poll.ask_again = again;
+        let silent: Vec<NodeId> = self.peers.iter().filter(|id| !poll.granted.contains(id)).copied().collect();
+        for peer in silent {
+            self.ask(peer);
+        }
+    }
+
+    pub(super) fn pre_vote_asked(&mut self, from: NodeId, asked: Term, end: LogEnd) {
+        if self.rejoin.is_some() {
+            return;
+        }
+        let granted = asked > self.hard.term && end >= self.log.end() && !self.leader_is_alive();
+        self.eager(from, Body::PreVoteReply { asked, granted });
+    }
+
+    pub(super) fn pre_vote_answered(&mut self, from: NodeId, term: Term, asked: Term, granted: bool) {
+        let State::PreCandidate(poll) = &mut self.state else { return };
+        if asked != self.hard.term + 1 {
+            return;
+        }
+        if granted {
+            poll.granted.insert(from);
+            if poll.granted.len() + 1 >= self.quorum {
+                self.campaign();
+            }
+        } else if term > self.hard.term {
+            // This node slept through elections. Ask again for the term after the newest.
+            self.become_follower(term, None);
+            self.ask_pre_votes();
+        }
+    }
+
+    pub(super) fn vote_asked(&mut self, from: NodeId, term: Term, end: LogEnd) {
+        if self.rejoin.is_some() || self.leader_is_alive() {
+            return;
+        }
+        if term < self.hard.term {
+            self.eager(from, Body::Stale);
+            return;
+        }
+        if term > self.hard.term {
+            self.become_follower(term, None);
+        }
+        let free = match self.hard.vote {
+            Some(candidate) => candidate == from,
+            None => self.leader().is_none(), // that term already has a leader: no use in another candidate
+        };
+        if free && end >= self.log.end() {
+            self.become_follower(term, None); // a node that asks for itself stops asking
+            self.hard.vote = Some(from);
+            self.reset_election_timer();
+            self.gated(from, Body::VoteReply { granted: true });
+        } else {
+            self.eager(from, Body::VoteReply { granted: false });
+        }
+    }
+
+    pub(super) fn vote_answered(&mut self, from: NodeId, term: Term, granted: bool) {
+        let State::Candidate(poll) = &mut self.state else { return };
+        if granted && term == self.hard.term {
+            poll.granted.insert(from);
+            self.count_votes();
+        }
+    }
+
+    /// Wins with a majority of votes; this node's own counts once it is durable.
+    pub(super) fn count_votes(&mut self) {
+        let State::Candidate(poll) = &self.state else { return };
+        let own = usize::from(self.hard_synced == self.hard);
+        if own == 1 && poll.granted.len() + own >= self.quorum {
+            self.become_leader();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A follower: takes records from the leader of its term, and acknowledges what it has verified and made durable.
+
+use super::{NUMBER_MAX, Raft, State};
+use crate::message::{Append, AppendReply, Body, Conflict};
+use crate::{Index, NodeId, Record, Term};
+
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    /// The leader of the current term, once it was heard.
+    pub leader: Option<NodeId>,
+    /// Up to here the log is known to equal that leader's. Not the last index: what lies beyond may be a relic.
+    pub verified: Index,
+}
+
+impl Follower {
+    pub fn new(leader: Option<NodeId>) -> Self {
+        Self { leader, verified: 0 }
+    }
+}
+
+impl Raft {
+    /// AppendEntries (§3.5).
+    pub(super) fn append(&mut self, from: NodeId, term: Term, append: Append) {
+        if term < self.hard.term {
+            // Depose it; but vouch for nothing, not even for having heard it.
+            self.eager(from, Body::Stale);
+            return;
+        }
+        if !well_formed(term, &append) {
+            return;
+        }
+        if term > self.hard.term || self.leader() != Some(from) {
+            if term == self.hard.term {
+                assert!(self.leader().is_none(), "two leaders in term {term}: {:?} and {from:?}", self.leader());
+            }
+            self.become_follower(term, Some(from));
+        }
+        self.leader_heard = Some(self.now);
+        self.reset_election_timer();
+        self.note_rejoin_target(&append);
+
+        let (round, carries) = (append.round, !append.records.is_empty());
+        match self.log.term_at(append.prev_index) {
+            Some(own) if own == append.prev_term => self.take(append),
+            own => {
+                let known = append.prev_index <= self.log.commit();
+                assert!(
+                    !known,
+                    "the leader of term {term} contradicts committed record {}: {own:?}",
+                    append.prev_index
+                );
+                let end = self.log.last_not_above(append.prev_index, append.prev_term);
+                let conflict = Conflict { refused: append.prev_index, index: end.last_index, term: end.last_term };
+                return self.answer_append(from, round, Some(conflict), false);
+            }
+        }
+        self.answer_append(from, round, None, carries);
+        self.check_rejoined();
+    }
+
+    /// Takes records that fit. Those already held are not written again: a delayed message must not cut off what came
+    /// after it.
+    fn take(&mut self, append: Append) {
+        let State::Follower(follower) = &mut self.state else { unreachable!("made a follower just now") };
+        let end = append.prev_index + append.records.len() as u64;
+        // A leader has every committed record (leader completeness, §3.6.3): they need no comparison.
+        let verified = follower.verified.max(end).max(self.log.commit());
+        let held =
+            append.records.iter().take_while(|record| self.log.term_at(record.index) == Some(record.term)).count();
+        let new: Vec<Record> = append.records.into_iter().skip(held).collect();
+        if let Some(first) = new.first() {
+            assert!(first.index > follower.verified, "a leader contradicts its own log at {}", first.index);
+        }
+        follower.verified = verified;
+        self.splice(new);
+        let commit = append.commit.min(verified);
+        if commit > self.log.commit() {
+            self.commit_to(commit);
+        }
+    }
+
+    /// Answers the leader: at once if that promises nothing that is not durable, else together with the next sync.
+    fn answer_append(&mut self, to: NodeId, round: u64, conflict: Option<Conflict>, carries_records: bool) {
+        let State::Follower(follower) = &self.state else { return };
+        let verified = follower.verified;
+        let mine = self.disputed.map_or(verified, |disputed| verified.min(disputed - 1));
+        let durable = mine.min(self.log.synced());
+        // A heartbeat is answered at once even while records are being synced, so that a slow disk deposes nobody.
+        let at_once = self.hard_synced == self.hard && (durable == mine || !carries_records);
+        let reply = AppendReply {
+            verified,
+            acknowledged: if at_once { durable } else { mine },
+            round,
+            conflict,
+            disputed: self.disputed,
+            rejoining: self.rejoin_nonce(),
+        };
+        if at_once {
+            self.eager(to, Body::AppendReply(reply));
+        } else {
+            self.gated(to, Body::AppendReply(reply));
+        }
+    }
+
+    /// The driver computed another result for a record than its leader did.
+    pub(super) fn dispute(&mut self, index: Index) {
+        if index <= self.log.commit() || index > self.log.last_index() {
+            return; // decided already (the driver will find out), or cut off meanwhile
+        }
+        self.disputed = Some(self.disputed.map_or(index, |disputed| disputed.min(index)));
+        match &self.state {
+            State::Follower(follower) => {
+                if let Some(leader) = follower.leader {
+                    self.answer_append(leader, 0, None, false);
+                }
+            }
+            _ => self.become_follower(self.hard.term, None),
+        }
+    }
+}
+
+/// What an honest leader of `term` could send.
+fn well_formed(term: Term, append: &Append) -> bool {
+    let mut last = append.prev_term;
+    append.prev_index <= NUMBER_MAX
+        && append.commit <= NUMBER_MAX
+        && (append.prev_index == 0) == (append.prev_term == 0)
+        && append.records.iter().zip(append.prev_index + 1..).all(|(record, index)| {
+            let fits = record.index == index && record.term >= last && record.term > 0;
+            last = record.term;
+            fits
+        })
+        && last <= term
+}
