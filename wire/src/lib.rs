@@ -9,8 +9,12 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod client;
 pub mod control;
+mod envelope;
 pub mod frame;
 pub mod groups;
 pub mod hello;
+pub mod link;
 pub mod queue;
+pub mod server;
