@@ -1,1 +1,17 @@
 //! One node of a raftbank.
+//!
+//! [`node`] is what a node does, as a state machine without I/O; [`runtime`] is the shell of sockets, disk and clocks
+//! around it; [`server`] is the program.
+
+pub mod args;
+pub mod check;
+pub mod config;
+pub mod error;
+pub mod folder;
+pub mod genesis;
+pub mod marker;
+pub mod node;
+pub mod runtime;
+pub mod server;
+pub mod status;
+pub mod verify;

@@ -1,0 +1,95 @@
+//! The command line of `raftbankd`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Where the configuration is looked for when `--config` is not given.
+pub const CONFIG_PATH: &str = "/etc/raftbank/raftbankd.toml";
+
+const EXAMPLES: &str = "\
+Examples:
+  raftbankd --config n1.toml --check-config     say what is wrong with the configuration, change nothing
+  raftbankd --config n1.toml --init             make the data folder, once
+  raftbankd --config n1.toml                    run the node
+  raftbankd --config n1.toml --rejoin           run it on a new, empty folder after its disk was lost
+  raftbankd --verify /var/lib/raftbank/n1       check a stopped node's books without changing a byte
+  RAFTBANKD_LOG__LEVEL=debug raftbankd --config n1.toml
+
+Exit codes:
+  0  done    1  internal error    2  wrong usage or configuration; data folder missing, in use or of another node
+  6  corruption found    7  the disk failed a write or a sync
+
+Signals: SIGTERM and SIGINT stop cleanly; SIGHUP reloads the log level and rebuilds the log writers.";
+
+/// One node of a raftbank: a replicated ledger whose blocks anyone can check.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "raftbankd", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// The node's configuration, in TOML. Each key can be overridden: RAFTBANKD_NODE__ID=n1 sets `id` of `[node]`.
+    #[arg(long, value_name = "FILE", default_value = CONFIG_PATH)]
+    pub config: PathBuf,
+
+    /// Validate the configuration and the genesis file, print what they say, and exit.
+    #[arg(long, group = "action")]
+    pub check_config: bool,
+
+    /// Make the data folder from the genesis file, and exit. An existing folder is refused.
+    #[arg(long, group = "action")]
+    pub init: bool,
+
+    /// Come back after the disk was lost: make a new data folder and run without a vote until caught up.
+    #[arg(long, group = "action")]
+    pub rejoin: bool,
+
+    /// Re-execute every block of a stopped node's data folder and compare it with what is stored.
+    #[arg(long, value_name = "DIR", group = "action")]
+    pub verify: Option<PathBuf>,
+
+    /// How `--verify` prints its result.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table", requires = "verify")]
+    pub output: Output,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON object, as in the contract.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Args, Output};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_has_examples() {
+        let help = Args::command().render_long_help().to_string();
+        assert!(help.contains("Examples:") && help.contains("--rejoin"), "{help}");
+    }
+
+    #[test]
+    fn only_one_thing_at_a_time() {
+        assert!(Args::try_parse_from(["raftbankd", "--init", "--rejoin"]).is_err());
+        assert!(Args::try_parse_from(["raftbankd", "--init", "--verify", "d"]).is_err());
+        let error = Args::try_parse_from(["raftbankd", "--bogus"]).expect_err("unknown flag");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn output_belongs_to_verify() {
+        assert!(Args::try_parse_from(["raftbankd", "-o", "json"]).is_err());
+        let args = Args::try_parse_from(["raftbankd", "--verify", "d", "-o", "json"]).expect("valid");
+        assert_eq!(args.output, Output::Json);
+    }
+}

@@ -1,0 +1,79 @@
+//! What can end `raftbankd`, and with which exit code.
+
+use std::path::PathBuf;
+
+use raftbank_store::StoreError;
+use thiserror::Error;
+
+use crate::config::ConfigError;
+
+/// Exit code: internal error.
+pub const EXIT_INTERNAL: u8 = 1;
+/// Exit code: wrong usage or configuration.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit code: corruption found.
+pub const EXIT_CORRUPT: u8 = 6;
+/// Exit code: the disk failed a write or a sync.
+pub const EXIT_DISK: u8 = 7;
+
+/// Why `raftbankd` ends other than as asked. Each message is a whole sentence for the operator.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The genesis file cannot be used.
+    #[error("genesis file {}: {what}", path.display())]
+    Genesis {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The node's id is not one of the members.
+    #[error("node.id = \"{id}\" is not a member of this bank: the genesis file names {members}")]
+    NotMember {
+        /// The id that the configuration gives.
+        id: String,
+        /// The members of the genesis file.
+        members: String,
+    },
+    /// The command cannot be carried out as things stand.
+    #[error("{0}")]
+    Usage(String),
+    /// The store cannot be opened, written or synced.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Damage was found, now or by an earlier run.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The operating system refused something that the node needs.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// Something that must not happen.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Failure {
+    /// The exit code of the contract.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Genesis { .. } | Self::NotMember { .. } | Self::Usage(_) => EXIT_USAGE,
+            Self::Store(error) => error.exit_code(),
+            Self::Corrupt(_) => EXIT_CORRUPT,
+            Self::Io { .. } | Self::Internal(_) => EXIT_INTERNAL,
+        }
+    }
+
+    /// An [`Failure::Io`] in one word order.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}

@@ -1,0 +1,58 @@
+//! Making a node's data folder: `--init` once in a node's life, `--rejoin` after its disk was lost.
+
+use raftbank_ledger::NodeName;
+use raftbank_store::{FORMAT, Meta, SledStore};
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use crate::config::Config;
+use crate::error::Failure;
+use crate::genesis::Bank;
+use crate::marker;
+
+/// Makes the data folder of a node of a new bank.
+pub fn init(config: &Config, bank: &Bank) -> Result<(), Failure> {
+    create(config, bank, false)
+}
+
+/// Makes the data folder of a node that lost its disk, unless it is there already and has not caught up yet.
+pub fn rejoin(config: &Config, bank: &Bank) -> Result<(), Failure> {
+    bank.position(&config.node.id)?;
+    if bank.members.len() == 1 {
+        return Err(Failure::Usage(format!(
+            "--rejoin needs other members to learn from, and {} is the only one of this bank: restore a copy of its \
+             data folder, or begin a new bank with another salt and --init",
+            config.node.id
+        )));
+    }
+    let dir = &config.node.data_dir;
+    marker::check(dir)?;
+    if SledStore::is_vacant(dir)? {
+        return create(config, bank, true);
+    }
+    let meta = SledStore::meta(dir)?;
+    let ours = meta.cluster_id == bank.cluster_id && meta.node.as_str() == config.node.id;
+    if ours && meta.rejoining {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{} holds the data of a node that {}: --rejoin is for a node whose disk was lost. If this folder is damaged, \
+         move it away first; else start the node without --rejoin",
+        dir.display(),
+        if ours { "needs no rejoining" } else { "is not this one" },
+    )))
+}
+
+fn create(config: &Config, bank: &Bank, rejoining: bool) -> Result<(), Failure> {
+    bank.position(&config.node.id)?;
+    let node = NodeName::parse(&config.node.id).map_err(|error| Failure::Usage(error.to_string()))?;
+    let incarnation = SysRng
+        .try_next_u64()
+        .map_err(|error| Failure::io("the system's random numbers cannot be read")(std::io::Error::other(error)))?;
+    let meta = Meta { format: FORMAT, cluster_id: bank.cluster_id, node, incarnation, rejoining };
+    SledStore::create(&config.node.data_dir, &meta, &bank.block)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use std::sync::Arc;
+
+use raftbank_consensus::{Entry, Record};
+use raftbank_ledger::{Account, Amount, Block, Genesis, NodeName, Operation, Request, RequestId, State, StateRows};
+use raftbank_store::{Reader, StoreError, StoredRows};
+
+use super::{Report, books, json, table};
+
+/// The log and the rows of a node, to be tampered with.
+#[derive(Clone)]
+struct Books {
+    records: Arc<Vec<Record>>,
+    rows: Arc<StateRows>,
+    applied: u64,
+}
+
+impl Reader for Books {
+    fn records(&self, from: u64, _bytes_max: usize) -> Result<Vec<Record>, StoreError> {
+        // One at a time: more than one portion.
+        Ok(self.records.iter().filter(|record| record.index == from).cloned().collect())
+    }
+
+    fn block(&self, _height: u64) -> Result<Option<Entry>, StoreError> {
+        Ok(None)
+    }
+
+    fn rows(&self) -> Result<StoredRows, StoreError> {
+        Ok(StoredRows { applied: self.applied, rows: (*self.rows).clone() })
+    }
+}
+
+fn account(name: &str) -> Account {
+    Account::parse(name).expect("valid")
+}
+
+/// Block 0, a no-op, then `blocks` blocks of one credit each, of which all but the last `uncommitted` are applied.
+fn make(blocks: u64, uncommitted: u64) -> Books {
+    let genesis =
+        r#"{"name":"t","salt":"s","members":["n1"],"difficulty":0,"time_ms":1,"accounts":[{"name":"alice"}]}"#;
+    let genesis: Genesis = serde_json::from_str(genesis).expect("valid");
+    let block = genesis.block().expect("valid");
+    let (mut state, _) = State::new(&block).expect("valid");
+    let mut records = vec![
+        Record { index: 0, term: 0, entry: Some(Entry::from(block.encode())) },
+        Record { index: 1, term: 1, entry: None },
+    ];
+    let mut applied = None;
+    for number in 1..=blocks {
+        if number > blocks - uncommitted && applied.is_none() {
+            applied = Some((state.clone(), records.len() as u64 - 1));
+        }
+        let operation = Operation::Credit { account: account("alice"), amount: Amount::new(number).expect("valid") };
+        let request = Request { id: RequestId::parse(&format!("id-{number}")).expect("valid"), operation };
+        let executed = state.execute(vec![request]);
+        let header = executed.seal(&state, 1, NodeName::parse("n1").expect("valid"), 2);
+        let block = Block { header, entries: executed.entries.clone() };
+        state.commit(executed, &block.header);
+        records.push(Record { index: number + 1, term: 1, entry: Some(Entry::from(block.encode())) });
+    }
+    let (state, applied) = applied.unwrap_or((state, blocks + 1));
+    let rows = StateRows {
+        accounts: state.accounts().map(|(name, balance)| (name.clone(), balance)).collect(),
+        values: state.values().map(|(key, value)| (key.to_vec(), value.to_vec())).collect(),
+        ids: state.ids().map(|(id, record)| (id.clone(), record.clone())).collect(),
+        tip: state.tip().clone(),
+        cluster_id: state.cluster_id(),
+        difficulty: state.difficulty(),
+    };
+    Books { records: Arc::new(records), rows: Arc::new(rows), applied }
+}
+
+fn verify(books_: &Books) -> Report {
+    let mut last = (0, 0);
+    let report = books(books_, &mut |done, total| {
+        last = (done, total);
+        true
+    });
+    let report = report.expect("readable").expect("not told to stop");
+    if report.problem.is_none() {
+        assert_eq!(last, (report.blocks, report.blocks), "progress ends at the end");
+    }
+    report
+}
+
+fn problem(books_: &Books) -> String {
+    verify(books_).problem.expect("something is wrong")
+}
+
+#[test]
+fn good_books_are_ok() {
+    let report = verify(&make(5, 0));
+    assert_eq!((report.problem.as_deref(), report.height, report.blocks, report.uncommitted), (None, 5, 6, 0));
+    // Block 0 has the genesis record and one account; each other block one credit.
+    assert_eq!(report.transactions, 2 + 5);
+}
+
+#[test]
+fn progress_may_end_it() {
+    assert_eq!(books(&make(2, 0), &mut |_, _| false).expect("readable"), None);
+}
+
+#[test]
+fn what_is_not_known_to_be_committed_is_counted_apart() {
+    let report = verify(&make(5, 2));
+    assert_eq!((report.problem.as_deref(), report.height, report.blocks, report.uncommitted), (None, 3, 4, 2));
+}
+
+#[test]
+fn a_changed_balance_id_or_value_is_found() {
+    let good = make(3, 0);
+    let mut rows = (*good.rows).clone();
+    rows.accounts.insert(account("alice"), 7);
+    assert!(problem(&Books { rows: Arc::new(rows), ..good.clone() }).contains("alice"));
+
+    let mut rows = (*good.rows).clone();
+    rows.ids.remove(&RequestId::parse("id-2").expect("valid"));
+    assert!(problem(&Books { rows: Arc::new(rows), ..good.clone() }).contains("id-2"));
+
+    let mut rows = (*good.rows).clone();
+    rows.values.insert(b"extra".to_vec(), b"1".to_vec());
+    assert!(problem(&Books { rows: Arc::new(rows), ..good }).contains("extra"));
+}
+
+#[test]
+fn a_cut_or_doctored_chain_is_found() {
+    let good = make(3, 0);
+    let without_last = good.records[..4].to_vec();
+    assert!(problem(&Books { records: Arc::new(without_last), ..good.clone() }).contains("height 3"));
+
+    let mut doctored = (*good.records).clone();
+    let mut block = Block::decode(doctored[3].entry.as_ref().expect("a block")).expect("valid");
+    block.header.time_ms += 1;
+    doctored[3].entry = Some(Entry::from(block.encode()));
+    assert!(problem(&Books { records: Arc::new(doctored), ..good.clone() }).contains("record 4"));
+
+    let mut other_term = (*good.records).clone();
+    other_term[3].term = 2;
+    assert!(problem(&Books { records: Arc::new(other_term), ..good.clone() }).contains("term"));
+
+    assert!(problem(&Books { records: Arc::new(Vec::new()), ..good }).contains("block 0"));
+}
+
+#[test]
+fn the_output_is_that_of_the_contract() {
+    let report = verify(&make(2, 1));
+    let object = json(&report);
+    for (key, value) in [("schema", 1), ("height", 1), ("blocks", 2), ("transactions", 3), ("uncommitted", 1)] {
+        assert_eq!(object[key], value, "{key}");
+    }
+    assert_eq!(object["ok"], true);
+    assert_eq!(object["head"], report.head.to_string());
+    assert!(table(&report).contains("ok"));
+
+    let bad = Report { problem: Some("a \"quoted\" problem".to_owned()), ..report };
+    assert_eq!(json(&bad)["ok"], false);
+    assert_eq!(json(&bad)["problem"], "a \"quoted\" problem");
+    assert!(table(&bad).contains("CORRUPT"));
+}
