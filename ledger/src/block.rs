@@ -1,6 +1,6 @@
 //! Blocks: header, entries, and their canonical bytes. What is stored, sent and hashed are the same bytes.
 
-use crate::bytes::{DecodeError, Reader, put_bytes32, put_text8};
+use crate::bytes::{DecodeError, Reader, put_prefixed32, put_text8};
 use crate::hash::Hash;
 use crate::merkle;
 use crate::names::NodeName;
@@ -114,9 +114,13 @@ impl Entry {
     /// Canonical bytes: the request after its length, then the outcome. These are a leaf of the transaction tree.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        put_bytes32(&mut out, &self.request.encode());
-        out.push(self.outcome.byte());
+        self.encode_into(&mut out);
         out
+    }
+
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
+        put_prefixed32(out, |out| self.request.encode_into(out));
+        out.push(self.outcome.byte());
     }
 
     /// Reads canonical bytes.
@@ -146,7 +150,7 @@ impl Block {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.header.encode();
         for entry in &self.entries {
-            put_bytes32(&mut out, &entry.encode());
+            put_prefixed32(&mut out, |out| entry.encode_into(out));
         }
         out
     }
@@ -181,8 +185,24 @@ impl Block {
     }
 }
 
+/// The hash of an encoded block, without reading more of it than its header. For bytes that are known to be a block:
+/// the entries are not looked at.
+///
+/// # Errors
+/// The bytes do not begin with a header.
+pub fn header_hash_of(bytes: &[u8]) -> Result<Hash, DecodeError> {
+    let mut reader = Reader(bytes);
+    Header::read(&mut reader)?;
+    Ok(Hash::of(&[BLOCK_DOMAIN, &bytes[..bytes.len() - reader.0.len()]]))
+}
+
 /// The transaction root of these entries.
 pub fn transaction_root(entries: &[Entry]) -> Hash {
-    let leaves: Vec<Hash> = entries.iter().map(|entry| merkle::leaf_hash(&entry.encode())).collect();
-    merkle::root(&leaves)
+    let mut bytes = Vec::new();
+    let leaf = |entry: &Entry| {
+        bytes.clear();
+        entry.encode_into(&mut bytes);
+        merkle::leaf_hash(&bytes)
+    };
+    merkle::root(&entries.iter().map(leaf).collect::<Vec<Hash>>())
 }

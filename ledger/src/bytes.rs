@@ -111,3 +111,12 @@ pub(crate) fn put_bytes32(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&u32::try_from(bytes.len()).expect("bounded when it was made").to_be_bytes());
     out.extend_from_slice(bytes);
 }
+
+/// Writes what `write` writes, after its length in four bytes.
+pub(crate) fn put_prefixed32(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write(out);
+    let length = u32::try_from(out.len() - start - 4).expect("bounded when it was made");
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}

@@ -4,13 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Amount, AmountError};
+use crate::bank::Bank;
 use crate::block::{Block, Entry, HEADER_VERSION, Header, transaction_root};
 use crate::bytes::{DecodeError, Reader, put_text8};
 use crate::hash::Hash;
 use crate::names::{Account, NameError, NodeName, RequestId};
 use crate::pow::DIFFICULTY_MAX;
 use crate::request::{Operation, Outcome, Request};
-use crate::state::Bank;
 use crate::violation::Violation;
 
 /// Most members.

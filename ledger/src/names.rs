@@ -1,6 +1,7 @@
-//! Names: accounts, request ids and nodes. Each is checked once, when it is made.
+//! Names: accounts, request ids and nodes. Each is checked once, when it is made; its copies share their text.
 
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ pub enum NameError {
     TooLong {
         /// What the name is for.
         what: &'static str,
-        /// Its length in bytes.
+        /// Its length.
         length: usize,
         /// The longest allowed.
         max: usize,
@@ -40,7 +41,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// Longest name, in bytes.
@@ -51,7 +52,7 @@ macro_rules! name {
             /// # Errors
             /// Empty, too long, or a character outside the alphabet.
             pub fn parse(text: &str) -> Result<Self, NameError> {
-                check($what, text, $max, $others).map(|()| Self(text.to_owned()))
+                check($what, text, $max, $others).map(|()| Self(text.into()))
             }
 
             /// The name as text.
@@ -70,13 +71,13 @@ macro_rules! name {
             type Error = NameError;
 
             fn try_from(text: String) -> Result<Self, NameError> {
-                check($what, &text, $max, $others).map(|()| Self(text))
+                check($what, &text, $max, $others).map(|()| Self(text.into()))
             }
         }
 
         impl From<$type> for String {
             fn from(name: $type) -> Self {
-                name.0
+                name.as_str().to_owned()
             }
         }
     };
@@ -101,12 +102,13 @@ impl Account {
 
     /// The account `world`.
     pub fn world() -> Self {
-        Self(Self::WORLD.to_owned())
+        static WORLD: LazyLock<Account> = LazyLock::new(|| Account(Account::WORLD.into()));
+        WORLD.clone()
     }
 
     /// True for `world`.
     pub fn is_world(&self) -> bool {
-        self.0 == Self::WORLD
+        self.as_str() == Self::WORLD
     }
 }
 
@@ -114,11 +116,12 @@ fn check(what: &'static str, text: &str, max: usize, others: &'static str) -> Re
     if text.is_empty() {
         return Err(NameError::Empty { what });
     }
+    if let Some(found) = text.chars().find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c)) {
+        return Err(NameError::Character { what, found, others });
+    }
+    // All of it is ASCII here: bytes are characters.
     if text.len() > max {
         return Err(NameError::TooLong { what, length: text.len(), max });
     }
-    match text.chars().find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c)) {
-        Some(found) => Err(NameError::Character { what, found, others }),
-        None => Ok(()),
-    }
+    Ok(())
 }

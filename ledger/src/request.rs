@@ -103,10 +103,15 @@ impl Request {
 
     /// Canonical bytes: verb, id, arguments.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![self.verb_byte()];
-        put_text8(&mut out, self.id.as_str());
-        self.put_arguments(&mut out);
+        let mut out = Vec::new();
+        self.encode_into(&mut out);
         out
+    }
+
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
+        out.push(self.verb_byte());
+        put_text8(out, self.id.as_str());
+        self.put_arguments(out);
     }
 
     /// Reads canonical bytes.

@@ -5,31 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::amount::{BALANCE_MAX, Balance};
-use crate::block::{Block, Entry, HEADER_VERSION, Header, transaction_root};
+use crate::amount::Balance;
+use crate::bank::{Bank, Decision, Executed, IdRecord};
+use crate::block::{Block, HEADER_VERSION, Header, transaction_root};
 use crate::genesis::Genesis;
 use crate::hash::Hash;
 use crate::names::{Account, NodeName, RequestId};
 use crate::pow;
-use crate::request::{Operation, Outcome, Refusal, Request};
-use crate::smt::Smt;
+use crate::request::Request;
 use crate::violation::Violation;
-
-const ACCOUNT_DOMAIN: &[u8] = b"raftbank/account/1\n";
-const VALUE_DOMAIN: &[u8] = b"raftbank/value/1\n";
-
-/// What is kept of a request for ever.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdRecord {
-    /// Height of its block.
-    pub height: u64,
-    /// Position in its block.
-    pub index: u32,
-    /// Digest of its verb and arguments.
-    pub digest: Hash,
-    /// What became of it.
-    pub outcome: Outcome,
-}
 
 /// The last applied block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,47 +60,6 @@ pub struct StateRows {
     pub difficulty: u8,
 }
 
-/// What became of one request of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It is in the block, at this position.
-    Included {
-        /// Position in the block.
-        index: u32,
-        /// Its outcome.
-        outcome: Outcome,
-    },
-    /// The same request was there before, in the chain or earlier in the batch.
-    Duplicate {
-        /// Height of the first one's block.
-        height: u64,
-        /// Its position there.
-        index: u32,
-        /// Its outcome.
-        outcome: Outcome,
-    },
-    /// Its id stands for another request.
-    IdReused,
-}
-
-/// What a batch does to a state, not yet done.
-#[derive(Clone, Debug)]
-pub struct Executed {
-    /// The block's entries: repeats and reused ids are left out.
-    pub entries: Vec<Entry>,
-    /// One for each request of the batch, in its order.
-    pub decisions: Vec<Decision>,
-    /// RFC 6962 root of the entries.
-    pub transaction_root: Hash,
-    /// State root after the block.
-    pub state_root: Hash,
-    height: u64,
-    accounts: BTreeMap<Account, Balance>,
-    values: BTreeMap<Vec<u8>, Vec<u8>>,
-    ids: BTreeMap<RequestId, IdRecord>,
-    tree: Smt,
-}
-
 impl Executed {
     /// The header of the block that does this, with nonce 0. Its time is never before that of the block before.
     pub fn seal(&self, state: &State, term: u64, proposer: NodeName, time_ms: u64) -> Header {
@@ -134,148 +77,6 @@ impl Executed {
             difficulty: state.difficulty,
             nonce: 0,
         }
-    }
-
-    /// The accounts whose balance changes, in order.
-    pub fn accounts_changed(&self) -> impl Iterator<Item = &Account> {
-        self.accounts.keys()
-    }
-}
-
-/// New balances, values and ids.
-type Changes = (Vec<(Account, Balance)>, Vec<(Vec<u8>, Vec<u8>)>, Vec<(RequestId, IdRecord)>);
-
-/// Balances, values and ids, without a chain.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Bank {
-    accounts: BTreeMap<Account, Balance>,
-    values: BTreeMap<Vec<u8>, Vec<u8>>,
-    ids: BTreeMap<RequestId, IdRecord>,
-    tree: Smt,
-}
-
-impl Bank {
-    fn decide(&self, request: &Request) -> Option<Decision> {
-        self.ids.get(&request.id).map(|record| repeat(record, request))
-    }
-
-    /// Executes a batch as the block at `height`.
-    pub fn run(&self, height: u64, batch: Vec<Request>) -> Executed {
-        let mut run = Run { bank: self, accounts: BTreeMap::new(), values: BTreeMap::new() };
-        let mut ids: BTreeMap<RequestId, IdRecord> = BTreeMap::new();
-        let (mut entries, mut decisions) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for request in batch {
-            if let Some(record) = ids.get(&request.id).or_else(|| self.ids.get(&request.id)) {
-                decisions.push(repeat(record, &request));
-                continue;
-            }
-            let outcome = match run.apply(&request.operation) {
-                Ok(()) => Outcome::Committed,
-                Err(refusal) => Outcome::Refused(refusal),
-            };
-            let index = u32::try_from(entries.len()).expect("batches are bounded");
-            ids.insert(request.id.clone(), IdRecord { height, index, digest: request.digest(), outcome });
-            decisions.push(Decision::Included { index, outcome });
-            entries.push(Entry { request, outcome });
-        }
-        let Run { accounts, values, .. } = run;
-        let balances = accounts.iter().map(|(account, balance)| account_leaf(account, *balance));
-        let tree = self.tree.update(balances.chain(values.iter().map(|(key, value)| value_leaf(key, value))).collect());
-        Executed {
-            transaction_root: transaction_root(&entries),
-            state_root: tree.root(),
-            entries,
-            decisions,
-            height,
-            accounts,
-            values,
-            ids,
-            tree,
-        }
-    }
-
-    fn adopt(&mut self, executed: Executed) -> Changes {
-        // Double entry: what one account gains another loses.
-        let moved: Balance = executed
-            .accounts
-            .iter()
-            .map(|(account, balance)| balance - self.accounts.get(account).copied().unwrap_or(0))
-            .sum();
-        assert_eq!(moved, 0, "a block's deltas sum to zero");
-        self.tree = executed.tree;
-        let accounts: Vec<_> = executed.accounts.into_iter().collect();
-        let values: Vec<_> = executed.values.into_iter().collect();
-        let ids: Vec<_> = executed.ids.into_iter().collect();
-        self.accounts.extend(accounts.iter().cloned());
-        self.values.extend(values.iter().cloned());
-        self.ids.extend(ids.iter().cloned());
-        (accounts, values, ids)
-    }
-}
-
-fn repeat(record: &IdRecord, request: &Request) -> Decision {
-    if record.digest == request.digest() {
-        Decision::Duplicate { height: record.height, index: record.index, outcome: record.outcome }
-    } else {
-        Decision::IdReused
-    }
-}
-
-fn account_leaf(account: &Account, balance: Balance) -> (Hash, Hash) {
-    (Hash::of(&[ACCOUNT_DOMAIN, account.as_str().as_bytes()]), Hash::of(&[&balance.to_be_bytes()]))
-}
-
-fn value_leaf(key: &[u8], value: &[u8]) -> (Hash, Hash) {
-    (Hash::of(&[VALUE_DOMAIN, key]), Hash::of(&[value]))
-}
-
-/// A batch while it is executed: what it has changed so far, over the bank.
-struct Run<'a> {
-    bank: &'a Bank,
-    accounts: BTreeMap<Account, Balance>,
-    values: BTreeMap<Vec<u8>, Vec<u8>>,
-}
-
-impl Run<'_> {
-    fn balance(&self, account: &Account) -> Option<Balance> {
-        let found = self.accounts.get(account).or_else(|| self.bank.accounts.get(account)).copied();
-        found.or_else(|| account.is_world().then_some(0))
-    }
-
-    fn apply(&mut self, operation: &Operation) -> Result<(), Refusal> {
-        match operation {
-            Operation::Open { account } => {
-                if self.balance(account).is_some() {
-                    return Err(Refusal::AccountExists);
-                }
-                self.accounts.insert(account.clone(), 0);
-                Ok(())
-            }
-            Operation::Transfer { from, to, amount, .. } => self.transfer(from, to, (*amount).into()),
-            Operation::Credit { account, amount } => self.transfer(&Account::world(), account, (*amount).into()),
-            Operation::Debit { account, amount } => self.transfer(account, &Account::world(), (*amount).into()),
-            Operation::Put { key, value } => {
-                self.values.insert(key.clone(), value.clone());
-                Ok(())
-            }
-        }
-    }
-
-    fn transfer(&mut self, from: &Account, to: &Account, amount: Balance) -> Result<(), Refusal> {
-        if from == to {
-            return Err(Refusal::SameAccount);
-        }
-        let payer = self.balance(from).ok_or(Refusal::UnknownAccount)?;
-        let payee = self.balance(to).ok_or(Refusal::UnknownAccount)?;
-        if !from.is_world() && payer < amount {
-            return Err(Refusal::InsufficientFunds);
-        }
-        if payee + amount > BALANCE_MAX {
-            return Err(Refusal::BalanceOverflow);
-        }
-        self.accounts.insert(from.clone(), payer - amount);
-        self.accounts.insert(to.clone(), payee + amount);
-        Ok(())
     }
 }
 
@@ -311,13 +112,11 @@ impl State {
     /// Its rows do not give the state root of its tip.
     pub fn restore(rows: StateRows) -> Result<Self, Violation> {
         let StateRows { accounts, values, ids, tip, cluster_id, difficulty } = rows;
-        let balances = accounts.iter().map(|(account, balance)| account_leaf(account, *balance));
-        let leaves = balances.chain(values.iter().map(|(key, value)| value_leaf(key, value))).collect();
-        let tree = Smt::default().update(leaves);
-        if tree.root() != tip.state_root {
-            return Err(Violation::StateRoot { expected: tree.root(), found: tip.state_root });
+        let bank = Bank::restore(accounts, values, ids);
+        if bank.root() != tip.state_root {
+            return Err(Violation::StateRoot { expected: bank.root(), found: tip.state_root });
         }
-        Ok(Self { bank: Bank { accounts, values, ids, tree }, tip, cluster_id, difficulty })
+        Ok(Self { bank, tip, cluster_id, difficulty })
     }
 
     /// The last applied block.
@@ -337,8 +136,7 @@ impl State {
 
     /// An account's balance; `world` always has one.
     pub fn balance(&self, account: &Account) -> Option<Balance> {
-        let found = self.bank.accounts.get(account).copied();
-        found.or_else(|| account.is_world().then_some(0))
+        self.bank.balance(account)
     }
 
     /// A key's value.

@@ -2,10 +2,11 @@
 //! with what the chain gives.
 
 use crate::amount::Balance;
+use crate::bank::IdRecord;
 use crate::block::Block;
 use crate::hash::Hash;
 use crate::names::{Account, RequestId};
-use crate::state::{IdRecord, State};
+use crate::state::{State, Tip};
 use crate::violation::Violation;
 
 /// A chain while it is verified.
@@ -57,37 +58,53 @@ impl Verifier {
     }
 
     /// Compares every stored balance, value and id with those of the chain, in both directions, and adds up all
-    /// balances.
+    /// balances. Each comes in ascending order of its key, as a map gives it.
     ///
     /// # Errors
     /// The first difference, or a sum that is not 0.
     pub fn compare<'a>(
-        &self,
+        &'a self,
         accounts: impl IntoIterator<Item = (&'a Account, Balance)>,
         values: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         ids: impl IntoIterator<Item = (&'a RequestId, &'a IdRecord)>,
     ) -> Result<(), Violation> {
-        let accounts = accounts.into_iter().map(|(name, balance)| (name.as_str().to_owned(), balance.to_string()));
-        let expected = self.state.accounts().map(|(name, balance)| (name.as_str().to_owned(), balance.to_string()));
-        same("the balance of", accounts, expected)?;
-        let show = |(key, value): (&[u8], &[u8])| {
-            (
-                String::from_utf8_lossy(key).into_owned(),
-                format!("{} bytes with hash {}", value.len(), Hash::of(&[value])),
-            )
-        };
-        same("the value of", values.into_iter().map(show), self.state.values().map(show))?;
-        let show = |(id, record): (&RequestId, &IdRecord)| {
+        let mut sum: Balance = 0;
+        // A damaged balance can be anything: no overflow may end the verification.
+        let accounts = accounts.into_iter().map(|(name, balance)| {
+            sum = sum.wrapping_add(balance);
+            (name, balance)
+        });
+        same("the balance of", accounts, self.state.accounts(), |name| name.to_string(), Balance::to_string)?;
+        let key = |key: &&[u8]| key.escape_ascii().to_string();
+        let value = |value: &&[u8]| format!("{} bytes with hash {}", value.len(), Hash::of(&[value]));
+        same("the value of", values.into_iter(), self.state.values(), key, value)?;
+        let record = |record: &&IdRecord| {
             let IdRecord { height, index, digest, outcome } = record;
-            (id.as_str().to_owned(), format!("{} at height {height}, index {index}, digest {digest}", outcome.code()))
+            format!("{} at height {height}, index {index}, digest {digest}", outcome.code())
         };
-        same("the record of id", ids.into_iter().map(show), self.state.ids().map(show))?;
-        let sum: Balance = self.state.accounts().map(|(_, balance)| balance).sum();
+        same("the record of id", ids.into_iter(), self.state.ids(), |id| id.to_string(), record)?;
         if sum != 0 {
             let (stored, expected) = (sum.to_string(), "0".to_owned());
             return Err(Violation::Stored { what: "the sum of all balances".to_owned(), stored, expected });
         }
         Ok(())
+    }
+
+    /// Compares the stored tip with the chain's last block: a chain whose end was cut off, or whose last block was
+    /// altered, still links up to there.
+    ///
+    /// # Errors
+    /// They differ.
+    pub fn compare_tip(&self, stored: &Tip) -> Result<(), Violation> {
+        let show = |tip: &Tip| {
+            let Tip { height, hash, time_ms, term, state_root } = tip;
+            format!("height {height}, hash {hash}, time {time_ms} ms, term {term}, state root {state_root}")
+        };
+        let tip = self.state.tip();
+        if stored == tip {
+            return Ok(());
+        }
+        Err(Violation::Stored { what: "the head".to_owned(), stored: show(stored), expected: show(tip) })
     }
 }
 
@@ -95,22 +112,27 @@ fn count(block: &Block) -> u64 {
     u64::try_from(block.entries.len()).unwrap_or(u64::MAX)
 }
 
-/// Both come in the same order of keys.
-fn same(
+/// Walks both in step; both come in ascending order of keys. Keys and values are compared as they are, and written out
+/// only where they differ.
+fn same<K: Ord, V: PartialEq>(
     what: &str,
-    stored: impl Iterator<Item = (String, String)>,
-    expected: impl Iterator<Item = (String, String)>,
+    mut stored: impl Iterator<Item = (K, V)>,
+    mut expected: impl Iterator<Item = (K, V)>,
+    key: impl Fn(&K) -> String,
+    value: impl Fn(&V) -> String,
 ) -> Result<(), Violation> {
-    let (mut stored, mut expected) = (stored, expected);
+    let nothing = || "nothing".to_owned();
     loop {
-        let (key, stored, expected) = match (stored.next(), expected.next()) {
+        let (name, stored, expected) = match (stored.next(), expected.next()) {
             (None, None) => return Ok(()),
             (Some(stored), Some(expected)) if stored == expected => continue,
-            (Some((key, stored)), Some((other, expected))) if key == other => (key, stored, expected),
-            (Some((key, stored)), Some((other, _))) if key < other => (key, stored, "nothing".to_owned()),
-            (Some((key, stored)), None) => (key, stored, "nothing".to_owned()),
-            (_, Some((key, expected))) => (key, "nothing".to_owned(), expected),
+            (Some((name, stored)), Some((other, expected))) if name == other => {
+                (name, value(&stored), value(&expected))
+            }
+            (Some((name, stored)), Some((other, _))) if name < other => (name, value(&stored), nothing()),
+            (Some((name, stored)), None) => (name, value(&stored), nothing()),
+            (_, Some((name, expected))) => (name, nothing(), value(&expected)),
         };
-        return Err(Violation::Stored { what: format!("{what} {key}"), stored, expected });
+        return Err(Violation::Stored { what: format!("{what} {}", key(&name)), stored, expected });
     }
 }

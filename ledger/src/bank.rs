@@ -1,0 +1,249 @@
+//! Execution of a batch: what it does to balances, values and ids, computed over the bank without touching it.
+
+use std::collections::BTreeMap;
+
+use crate::amount::{BALANCE_MAX, Balance};
+use crate::block::Entry;
+use crate::hash::Hash;
+use crate::merkle;
+use crate::names::{Account, RequestId};
+use crate::request::{Operation, Outcome, Refusal, Request};
+use crate::smt::Smt;
+
+const ACCOUNT_DOMAIN: &[u8] = b"raftbank/account/1\n";
+const VALUE_DOMAIN: &[u8] = b"raftbank/value/1\n";
+
+/// What is kept of a request for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdRecord {
+    /// Height of its block.
+    pub height: u64,
+    /// Position in its block.
+    pub index: u32,
+    /// Digest of its verb and arguments.
+    pub digest: Hash,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of one request of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is in the block, at this position.
+    Included {
+        /// Position in the block.
+        index: u32,
+        /// Its outcome.
+        outcome: Outcome,
+    },
+    /// The same request was there before, in the chain or earlier in the batch.
+    Duplicate {
+        /// Height of the first one's block.
+        height: u64,
+        /// Its position there.
+        index: u32,
+        /// Its outcome.
+        outcome: Outcome,
+    },
+    /// Its id stands for another request.
+    IdReused,
+}
+
+/// What a batch does to a state, not yet done.
+#[derive(Clone, Debug)]
+pub struct Executed {
+    /// The block's entries: repeats and reused ids are left out.
+    pub entries: Vec<Entry>,
+    /// One for each request of the batch, in its order.
+    pub decisions: Vec<Decision>,
+    /// RFC 6962 root of the entries.
+    pub transaction_root: Hash,
+    /// State root after the block.
+    pub state_root: Hash,
+    pub(crate) height: u64,
+    accounts: BTreeMap<Account, Balance>,
+    values: BTreeMap<Vec<u8>, Vec<u8>>,
+    ids: BTreeMap<RequestId, IdRecord>,
+    tree: Smt,
+}
+
+impl Executed {
+    /// The accounts whose balance changes, in order.
+    pub fn accounts_changed(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.keys()
+    }
+}
+
+/// New balances, values and ids.
+pub(crate) type Changes = (Vec<(Account, Balance)>, Vec<(Vec<u8>, Vec<u8>)>, Vec<(RequestId, IdRecord)>);
+
+/// Balances, values and ids, without a chain.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bank {
+    pub accounts: BTreeMap<Account, Balance>,
+    pub values: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub ids: BTreeMap<RequestId, IdRecord>,
+    tree: Smt,
+}
+
+impl Bank {
+    /// What is known of a request.
+    pub fn decide(&self, request: &Request) -> Option<Decision> {
+        self.ids.get(&request.id).map(|record| repeat(record, request.digest()))
+    }
+
+    /// The bank that a store has kept.
+    pub fn restore(
+        accounts: BTreeMap<Account, Balance>,
+        values: BTreeMap<Vec<u8>, Vec<u8>>,
+        ids: BTreeMap<RequestId, IdRecord>,
+    ) -> Self {
+        let tree = Smt::default().update(leaves(&accounts, &values));
+        Self { accounts, values, ids, tree }
+    }
+
+    /// An account's balance; `world` always has one.
+    pub fn balance(&self, account: &Account) -> Option<Balance> {
+        self.accounts.get(account).copied().or_else(|| account.is_world().then_some(0))
+    }
+
+    /// The state root.
+    pub fn root(&self) -> Hash {
+        self.tree.root()
+    }
+
+    /// Executes a batch as the block at `height`.
+    pub fn run(&self, height: u64, batch: Vec<Request>) -> Executed {
+        let mut run = Run { bank: self, accounts: BTreeMap::new(), values: BTreeMap::new() };
+        let mut ids: BTreeMap<RequestId, IdRecord> = BTreeMap::new();
+        let (mut entries, mut decisions) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        let mut leaves_hashed = Vec::with_capacity(batch.len());
+        let mut bytes = Vec::new();
+        for request in batch {
+            if let Some(record) = ids.get(&request.id).or_else(|| self.ids.get(&request.id)) {
+                decisions.push(repeat(record, request.digest()));
+                continue;
+            }
+            let outcome = match run.apply(&request.operation) {
+                Ok(()) => Outcome::Committed,
+                Err(refusal) => Outcome::Refused(refusal),
+            };
+            let index = u32::try_from(entries.len()).expect("batches are bounded");
+            ids.insert(request.id.clone(), IdRecord { height, index, digest: request.digest(), outcome });
+            decisions.push(Decision::Included { index, outcome });
+            let entry = Entry { request, outcome };
+            bytes.clear();
+            entry.encode_into(&mut bytes);
+            leaves_hashed.push(merkle::leaf_hash(&bytes));
+            entries.push(entry);
+        }
+        let Run { accounts, values, .. } = run;
+        let tree = self.tree.update(leaves(&accounts, &values));
+        Executed {
+            transaction_root: merkle::root(&leaves_hashed),
+            state_root: tree.root(),
+            entries,
+            decisions,
+            height,
+            accounts,
+            values,
+            ids,
+            tree,
+        }
+    }
+
+    /// Makes it so. Returns what changed.
+    ///
+    /// # Panics
+    /// If money came from nowhere.
+    pub fn adopt(&mut self, executed: Executed) -> Changes {
+        // Double entry: what one account gains another loses.
+        let moved: Balance = executed
+            .accounts
+            .iter()
+            .map(|(account, balance)| balance - self.accounts.get(account).copied().unwrap_or(0))
+            .sum();
+        assert_eq!(moved, 0, "a block's deltas sum to zero");
+        self.tree = executed.tree;
+        let accounts: Vec<_> = executed.accounts.into_iter().collect();
+        let values: Vec<_> = executed.values.into_iter().collect();
+        let ids: Vec<_> = executed.ids.into_iter().collect();
+        self.accounts.extend(accounts.iter().cloned());
+        self.values.extend(values.iter().cloned());
+        self.ids.extend(ids.iter().cloned());
+        (accounts, values, ids)
+    }
+}
+
+fn repeat(record: &IdRecord, digest: Hash) -> Decision {
+    if record.digest == digest {
+        Decision::Duplicate { height: record.height, index: record.index, outcome: record.outcome }
+    } else {
+        Decision::IdReused
+    }
+}
+
+/// The leaves of the state tree for these accounts and values.
+fn leaves(accounts: &BTreeMap<Account, Balance>, values: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<(Hash, Hash)> {
+    let balances = accounts.iter().map(|(account, balance)| {
+        (Hash::of(&[ACCOUNT_DOMAIN, account.as_str().as_bytes()]), Hash::of(&[&balance.to_be_bytes()]))
+    });
+    let values = values.iter().map(|(key, value)| (Hash::of(&[VALUE_DOMAIN, key]), Hash::of(&[value])));
+    balances.chain(values).collect()
+}
+
+/// A batch while it is executed: what it has changed so far, over the bank.
+struct Run<'a> {
+    bank: &'a Bank,
+    accounts: BTreeMap<Account, Balance>,
+    values: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Run<'_> {
+    fn balance(&self, account: &Account) -> Option<Balance> {
+        self.accounts.get(account).copied().or_else(|| self.bank.balance(account))
+    }
+
+    fn set(&mut self, account: &Account, balance: Balance) {
+        match self.accounts.get_mut(account) {
+            Some(slot) => *slot = balance,
+            None => drop(self.accounts.insert(account.clone(), balance)),
+        }
+    }
+
+    fn apply(&mut self, operation: &Operation) -> Result<(), Refusal> {
+        match operation {
+            Operation::Open { account } => {
+                if self.balance(account).is_some() {
+                    return Err(Refusal::AccountExists);
+                }
+                self.set(account, 0);
+                Ok(())
+            }
+            Operation::Transfer { from, to, amount, .. } => self.transfer(from, to, (*amount).into()),
+            Operation::Credit { account, amount } => self.transfer(&Account::world(), account, (*amount).into()),
+            Operation::Debit { account, amount } => self.transfer(account, &Account::world(), (*amount).into()),
+            Operation::Put { key, value } => {
+                self.values.insert(key.clone(), value.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn transfer(&mut self, from: &Account, to: &Account, amount: Balance) -> Result<(), Refusal> {
+        if from == to {
+            return Err(Refusal::SameAccount);
+        }
+        let payer = self.balance(from).ok_or(Refusal::UnknownAccount)?;
+        let payee = self.balance(to).ok_or(Refusal::UnknownAccount)?;
+        if !from.is_world() && payer < amount {
+            return Err(Refusal::InsufficientFunds);
+        }
+        if payee + amount > BALANCE_MAX {
+            return Err(Refusal::BalanceOverflow);
+        }
+        self.set(from, payer - amount);
+        self.set(to, payee + amount);
+        Ok(())
+    }
+}
