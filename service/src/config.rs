@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_file_and_key() {
-        let cases: [(&str, &[(&str, &str)], &str); 6] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+        let cases: [Case<'_>; 6] = [
             ("[room]\nname = \"blue\"\nguests = []\n", &[], "seats"),
             ("[room]\nname = \"blue\"\nseats = 4\nguests = []\nchairs = 3\n", &[], "chairs"),
             ("[room]\nname = \"blue\"\nseats = \"many\"\nguests = []\n", &[], "seats"),

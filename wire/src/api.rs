@@ -11,6 +11,7 @@ pub enum ApiRequest {
     /// Execute a request, exactly once per id. Answered by `Written` or `Failed`.
     Write {
         /// The ledger's canonical bytes of the request, its id included.
+        #[serde(with = "crate::bytes")]
         request: Vec<u8>,
         /// How long the answer may take, in milliseconds.
         timeout_ms: u32,
@@ -34,6 +35,7 @@ pub enum ApiRequest {
     /// The value under a key. Answered by `Value` or `Failed`.
     Get {
         /// The key, 1–256 bytes.
+        #[serde(with = "crate::bytes")]
         key: Vec<u8>,
         /// Answer from this node's state at once, instead of linearizably.
         local: bool,
@@ -171,8 +173,10 @@ pub enum ApiReply {
     /// The value under a key.
     Value {
         /// The key.
+        #[serde(with = "crate::bytes")]
         key: Vec<u8>,
         /// The value.
+        #[serde(with = "crate::bytes")]
         value: Vec<u8>,
         /// Height of the last block in the state that was read.
         height: u64,
@@ -184,6 +188,7 @@ pub enum ApiReply {
     /// A block.
     Block {
         /// Its canonical bytes.
+        #[serde(with = "crate::bytes")]
         bytes: Vec<u8>,
     },
     /// The stream is complete.
@@ -437,3 +442,6 @@ pub struct RelayCounters {
     /// Dropped because the destination is not connected, or does not exist.
     pub dropped_absent: u64,
 }
+
+#[cfg(test)]
+mod tests;

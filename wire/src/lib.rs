@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod bytes;
 pub mod client;
 pub mod control;
 mod envelope;

@@ -81,7 +81,7 @@ async fn a_lost_relay_is_found_again() {
         assert!(!sender.send(1, b"lost".to_vec()));
     }
     drop(listener); // nobody listens for a while
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    sleep(Duration::from_millis(20)).await;
     let listener = TcpListener::bind(&address).await.unwrap();
     let _relay = accept(&listener, welcome(&[])).await;
     assert_eq!(next(&mut events).await, LinkEvent::Connected);
@@ -141,7 +141,7 @@ async fn what_waits_is_bounded_and_a_relay_that_does_not_read_is_left() {
     // The rest of what a socket takes is taken, then the relay is given up.
     while sender.is_connected() {
         sender.send(1, vec![0; 64 << 10]);
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(next(&mut events).await, LinkEvent::Disconnected);
 }
@@ -152,7 +152,9 @@ async fn a_link_nobody_listens_to_ends() {
     let (sender, events) = spawn_link(config(&address));
     let mut relay = accept(&listener, welcome(&[])).await;
     drop(events);
-    assert!(matches!(read_tagged(&mut relay, 100, PATIENT).await, Err(FrameError::Closed)));
+    // Closed, or reset if the answer to the handshake was still unread.
+    let error = read_tagged(&mut relay, 100, PATIENT).await.unwrap_err();
+    assert!(matches!(error, FrameError::Closed | FrameError::Io(_)), "{error}");
     while sender.is_connected() {
         tokio::task::yield_now().await;
     }

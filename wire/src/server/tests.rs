@@ -57,7 +57,7 @@ async fn work(mut requests: mpsc::Receiver<Incoming>) -> usize {
             ApiRequest::Watch => {
                 streams.spawn(async move {
                     while responder.send_wait(&ApiReply::Progress { done: 0, total: 0 }).await {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        sleep(Duration::from_millis(1)).await;
                     }
                 });
             }
@@ -162,7 +162,7 @@ async fn streams_wait_for_their_taker_and_end() {
     let mut blocks = client.stream(ApiRequest::Blocks { from: 0, to: Some(500) }).await;
     for n in 0..500_u64 {
         if n % 100 == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(blocks.recv().await.unwrap(), ApiReply::Block { bytes: vec![n as u8; 100_000] });
     }
@@ -180,7 +180,26 @@ async fn streams_wait_for_their_taker_and_end() {
 }
 
 #[tokio::test]
-async fn an_end_of_the_server_is_told() {
+async fn a_stop_answers_what_is_in_flight() {
+    let bank = bank(|_| {}).await;
+    let client = Client::connect(&bank.path, LIMIT).await.unwrap();
+    let waiting = {
+        let client = client.clone();
+        tokio::spawn(async move { client.call(never(), LIMIT).await })
+    };
+    works(&client).await;
+    // No more requests come: the bank lets go of what it kept, and each of those is told.
+    bank.server.shutdown(LIMIT).await;
+    let reply = waiting.await.unwrap().unwrap();
+    assert!(matches!(&reply, ApiReply::Failed { code, .. } if code == "no_answer"), "{reply:?}");
+    assert!(!bank.path.exists());
+    assert!(client.call(ask("alice"), LIMIT).await.unwrap_err().not_sent());
+    let error = Client::connect(&bank.path, LIMIT).await.unwrap_err();
+    assert!(error.to_string().contains("is the daemon running"), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_told() {
     let bank = bank(|_| {}).await;
     let client = Client::connect(&bank.path, LIMIT).await.unwrap();
     let waiting = {
@@ -189,10 +208,10 @@ async fn an_end_of_the_server_is_told() {
     };
     let mut watch = client.stream(ApiRequest::Watch).await;
     watch.recv().await.unwrap();
-    bank.server.shutdown(Duration::from_millis(20)).await;
-    assert!(!bank.path.exists());
+    works(&client).await;
+    drop(bank.server);
     let error = waiting.await.unwrap().unwrap_err();
-    assert!(!error.not_sent(), "{error:?}");
+    assert!(matches!(error, ClientError::Lost(_)), "{error:?}");
     let mut last = None;
     while let Some(item) = timeout(LIMIT, watch.recv()).await.unwrap() {
         last = Some(item);
@@ -200,8 +219,6 @@ async fn an_end_of_the_server_is_told() {
     assert!(matches!(last, Some(ApiReply::Failed { code, .. }) if code == "connection_lost"));
     assert!(client.is_closed());
     assert!(client.call(ask("alice"), LIMIT).await.unwrap_err().not_sent());
-    let error = Client::connect(&bank.path, LIMIT).await.unwrap_err();
-    assert!(error.to_string().contains("is the daemon running"), "{error}");
 }
 
 #[tokio::test]
@@ -251,7 +268,7 @@ async fn those_who_break_the_rules_are_closed_and_others_unharmed() {
     let mut stream = raw(&bank.path).await;
     let started = Instant::now();
     while stream.write_all(&[0]).await.is_ok() && started.elapsed() < LIMIT {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        sleep(Duration::from_millis(5)).await;
     }
     assert!(started.elapsed() < LIMIT);
     works(&client).await;
@@ -266,7 +283,7 @@ async fn a_client_that_does_not_read_is_closed() {
     deaf.write_all(&Frame::numbered(1, 0, blocks).into_bytes()).await.unwrap();
     let started = Instant::now();
     while deaf.write_all(&Frame::numbered(2, 1, Vec::new()).into_bytes()).await.is_ok() && started.elapsed() < LIMIT {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        sleep(Duration::from_millis(5)).await;
     }
     assert!(started.elapsed() < LIMIT);
     works(&client).await;
@@ -283,7 +300,7 @@ async fn connections_are_bounded_and_told_so() {
     drop(second);
     let started = Instant::now();
     while Client::connect(&bank.path, LIMIT).await.is_err() && started.elapsed() < LIMIT {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
     }
     works(&first).await;
     works(&Client::connect(&bank.path, LIMIT).await.unwrap_or_else(|_| first.clone())).await;
