@@ -8,7 +8,12 @@
 //! The relay sees bytes: what nodes say to each other is none of its business.
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod admission;
 pub mod args;
 pub mod config;
+pub mod conn;
 pub mod faults;
+pub mod hub;
 pub mod router;
+pub mod server;

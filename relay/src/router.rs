@@ -159,6 +159,16 @@ impl Router {
         true
     }
 
+    /// Asks a member's connection for a sign of life.
+    pub fn ping(&self, member: u8) {
+        if let Some(link) = self.link(member)
+            && link.queue.len() < QUEUE_MESSAGES_MAX + CHANGES_MAX
+        {
+            // Closed: the session is about to end, which answers the question.
+            let _ = link.queue.push_over(Control::Ping.frame());
+        }
+    }
+
     /// A member's connection has read a message.
     pub fn route(&mut self, now: Instant, from: u8, to: u8, payload: Vec<u8>) {
         // Faults that have ended must not touch it, whether or not their timer has fired yet.

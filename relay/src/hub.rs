@@ -1,0 +1,218 @@
+//! What all connections share: the router, admission, and the timer for what is delayed and what ends by itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use raftbank_wire::api::{ApiReply, LinkCommand, PartitionCommand, RelayStatusReply};
+use raftbank_wire::hello::Hello;
+use raftbank_wire::queue::Queue;
+use rand::rngs::SysError;
+use tokio::sync::Notify;
+
+use crate::admission::{Admission, Refusal};
+use crate::config::Config;
+use crate::faults::FaultError;
+use crate::router::Router;
+
+/// Name and version, as nodes and `status` see it.
+pub const SOFTWARE: &str = concat!("raftbank-relayd/", env!("CARGO_PKG_VERSION"));
+
+/// Shared by all tasks. Nothing waits while it holds the lock.
+#[derive(Debug)]
+pub struct Hub {
+    state: Mutex<State>,
+    /// The timer has to look again.
+    sooner: Notify,
+    /// By member: its connection was heard.
+    heard: Vec<Notify>,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    router: Router,
+    admission: Admission,
+    /// What the timer waits for.
+    awaited: Option<Instant>,
+}
+
+/// A connected member's session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its place among the members.
+    pub member: u8,
+    /// Tells this connection of the member from its others.
+    pub number: u64,
+    /// What is to be written to it.
+    pub queue: Arc<Queue>,
+    /// Who else is connected.
+    pub connected: Vec<u8>,
+}
+
+impl Hub {
+    /// For the members of the configuration.
+    ///
+    /// # Errors
+    /// The operating system has no random numbers.
+    pub fn new(config: &Config) -> Result<Arc<Self>, SysError> {
+        let members = config.relay.members.clone();
+        let router = Router::new(members.clone(), config.log.messages)?;
+        Ok(Arc::new(Self {
+            heard: members.iter().map(|_| Notify::new()).collect(),
+            state: Mutex::new(State {
+                router,
+                admission: Admission::new(members, config.cluster_id()),
+                awaited: None,
+            }),
+            sooner: Notify::new(),
+            started: Instant::now(),
+        }))
+    }
+
+    /// Whether this node may connect at all; its place, and its present session if it has one.
+    ///
+    /// # Errors
+    /// See [`Admission::check`].
+    pub fn check(&self, hello: &Hello) -> Result<(u8, Option<u64>), Refusal> {
+        let state = self.lock();
+        let member = state.admission.check(hello)?;
+        Ok((member, state.router.session(member)))
+    }
+
+    /// Connects a node in place of the session `replaced`.
+    ///
+    /// # Errors
+    /// It may not connect any more, or has another session by now.
+    pub fn connect(&self, hello: &Hello, replaced: Option<u64>) -> Result<Session, Refusal> {
+        let mut state = self.lock();
+        let member = state.admission.check(hello)?;
+        let present = state.router.session(member);
+        if present.is_some() && present != replaced {
+            return Err(already_connected(&hello.node));
+        }
+        state.admission.adopt(hello.cluster_id);
+        let (number, queue) = state.router.connect(member, hello.software.clone());
+        let connected = state.router.connected().into_iter().filter(|other| *other != member).collect();
+        Ok(Session { member, number, queue, connected })
+    }
+
+    /// Ends a session. False: it had ended before.
+    pub fn disconnect(&self, session: &Session) -> bool {
+        let mut state = self.lock();
+        let ended = state.router.disconnect(session.member, session.number);
+        if state.router.connected().is_empty() {
+            state.admission.release();
+        }
+        ended
+    }
+
+    /// A session's connection has brought a message. False: the session has ended.
+    pub fn route(&self, session: &Session, to: u8, payload: Vec<u8>) -> bool {
+        let mut state = self.lock();
+        if state.router.session(session.member) != Some(session.number) {
+            return false;
+        }
+        state.router.route(Instant::now(), session.member, to, payload);
+        self.look_again(&state);
+        true
+    }
+
+    /// A session's connection has brought a sign of life.
+    pub fn heard(&self, session: &Session) {
+        if let Some(heard) = self.heard.get(usize::from(session.member)) {
+            heard.notify_waiters();
+        }
+    }
+
+    /// Asks a member's connection for a sign of life and waits for it.
+    pub async fn probe(&self, member: u8) {
+        let Some(heard) = self.heard.get(usize::from(member)) else { return };
+        let heard = heard.notified();
+        tokio::pin!(heard);
+        heard.as_mut().enable();
+        self.lock().router.ping(member);
+        heard.await;
+    }
+
+    /// Carries an operator's command out.
+    ///
+    /// # Errors
+    /// A sentence; nothing has changed then.
+    pub fn partition(&self, command: &PartitionCommand) -> Result<ApiReply, FaultError> {
+        let mut state = self.lock();
+        let reply = state.router.partition(command, Instant::now());
+        self.look_again(&state);
+        reply
+    }
+
+    /// Carries an operator's command out.
+    ///
+    /// # Errors
+    /// A sentence; nothing has changed then.
+    pub fn link(&self, command: &LinkCommand) -> Result<ApiReply, FaultError> {
+        let mut state = self.lock();
+        let reply = state.router.link_faults(command, Instant::now());
+        self.look_again(&state);
+        reply
+    }
+
+    /// The relay's state.
+    pub fn status(&self) -> RelayStatusReply {
+        let state = self.lock();
+        RelayStatusReply {
+            software: SOFTWARE.to_owned(),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            cluster_id: state.admission.cluster(),
+            members: state.router.shown_members(),
+            faults: state.router.has_faults(),
+            counters: state.router.counters(),
+        }
+    }
+
+    /// Logs every message from now on, or none.
+    pub fn log_messages(&self, on: bool) {
+        self.lock().router.log_messages = on;
+    }
+
+    /// Does what time brings, for ever.
+    pub async fn run_timer(&self) {
+        loop {
+            let awaited = {
+                let mut state = self.lock();
+                state.router.advance(Instant::now());
+                state.awaited = state.router.next_moment();
+                state.awaited
+            };
+            tokio::select! {
+                () = self.sooner.notified() => {}
+                () = sleep_until(awaited) => {}
+            }
+        }
+    }
+
+    fn look_again(&self, state: &State) {
+        if state.router.next_moment() != state.awaited {
+            self.sooner.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock is a bug; the network goes on for the others.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The refusal of a second connection of the same member.
+pub fn already_connected(node: &str) -> Refusal {
+    let message = format!(
+        "{node} is connected already, and that connection is alive: two processes must not run as the same node"
+    );
+    Refusal { code: "already_connected", message }
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,17 @@
+//! `raftbank-relayd`: the relay of a raftbank. Parses, runs, and tells the supervisor how it ended.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use raftbank_relayd::args::Args;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match raftbank_relayd::server::run(&args) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("raftbank-relayd: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

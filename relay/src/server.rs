@@ -1,0 +1,193 @@
+//! The program: what each flag does, and the relay's life from start to end.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raftbank_service::config::ConfigError;
+use raftbank_service::log::{self, LogError, Logging};
+use raftbank_service::notify;
+use raftbank_service::signals::{self, Signal};
+use raftbank_wire::server::{self, BindError, ServerConfig};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::args::Args;
+use crate::config::Config;
+use crate::hub::{Hub, SOFTWARE};
+use crate::{admin, conn};
+
+/// Exit code: internal error.
+const EXIT_INTERNAL: u8 = 1;
+/// Exit code: wrong usage or configuration.
+const EXIT_USAGE: u8 = 2;
+/// Requests of operators that wait.
+const REQUESTS_MAX: usize = 64;
+/// Operators' connections at a time.
+const OPERATORS_MAX: usize = 64;
+/// Signals that wait.
+const SIGNALS_MAX: usize = 16;
+/// For the answers in flight when the relay stops.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// Why the relay ends other than as asked. Each message is a whole sentence for the operator.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Logs cannot be written as wanted.
+    #[error("configuration {path}: {source}")]
+    Log {
+        /// The configuration file.
+        path: String,
+        /// Why not.
+        source: LogError,
+    },
+    /// The operators' socket cannot be served.
+    #[error("relay.socket: {0}")]
+    Socket(#[from] BindError),
+    /// The address cannot be listened on.
+    #[error("relay.listen = \"{address}\" cannot be listened on: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The operating system refuses something that the relay needs.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The operating system has no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(#[from] rand::rngs::SysError),
+}
+
+impl Failure {
+    /// The exit code of the contract. A supervisor must not try again after 2.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Log { .. } => EXIT_USAGE,
+            // An address that is not there yet may come with the network, and descriptors become free.
+            Self::Socket(BindError::Io { source, .. }) | Self::Listen { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => EXIT_USAGE,
+                _ => EXIT_INTERNAL,
+            },
+            Self::Socket(_) => EXIT_USAGE,
+            Self::Io { .. } | Self::Random(_) => EXIT_INTERNAL,
+        }
+    }
+}
+
+/// Does what the command line asks for and returns the exit code. What ends a running relay is logged.
+///
+/// # Errors
+/// See [`Failure`]; nothing was logged.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    let config = Config::load(&args.config)?;
+    if args.check_config {
+        print!("{}", report(&config));
+        return Ok(0);
+    }
+    let logging = log::init("raftbank-relayd", &config.log.level, config.log.dir())
+        .map_err(|source| Failure::Log { path: args.config.display().to_string(), source })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::Io { what: "the asynchronous runtime cannot be started", source })?;
+    let Err(failure) = runtime.block_on(live(args, &config, &logging)) else { return Ok(0) };
+    let exit_code = failure.exit_code();
+    tracing::error!(exit_code, "{failure}");
+    notify::status(&failure.to_string());
+    Ok(exit_code)
+}
+
+/// What the configuration says, a line each.
+fn report(config: &Config) -> String {
+    let relay = &config.relay;
+    let cluster = if relay.cluster.is_empty() { "that of the first node that connects" } else { &relay.cluster };
+    let messages = if config.log.messages { "all are logged" } else { "not logged" };
+    let lines = [
+        ("listen", relay.listen.to_string()),
+        ("members", relay.members.join(", ")),
+        ("cluster id", cluster.to_owned()),
+        ("socket", relay.socket.display().to_string()),
+        ("messages", messages.to_owned()),
+    ];
+    lines.iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect()
+}
+
+/// From the first open socket to the last.
+async fn live(args: &Args, config: &Config, logging: &Logging) -> Result<(), Failure> {
+    let (signal_sender, mut signals) = mpsc::channel(SIGNALS_MAX);
+    // Before the sockets: a stop that comes during the start is a clean one, too.
+    let _watch = signals::watch(move |signal| {
+        // Nobody listens: the relay is ending already.
+        let _ = signal_sender.blocking_send(signal);
+    })
+        .map_err(|source| Failure::Io { what: "signals cannot be watched", source })?;
+    let hub = Hub::new(config)?;
+    let listen = |source| Failure::Listen { address: config.relay.listen.to_string(), source };
+    let listener = TcpListener::bind(config.relay.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    // Last: this leaves a file behind.
+    let bound = server::bind(&config.relay.socket).await?;
+
+    let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
+    let bounds = ServerConfig { connections_max: OPERATORS_MAX, ..ServerConfig::new(SOFTWARE) };
+    let operators = server::spawn(bound, bounds, requests);
+    tracing::info!(
+        %address,
+        members = config.relay.members.join(","),
+        socket = %config.relay.socket.display(),
+        "{SOFTWARE} starts, without faults: partitions, cuts, delay and loss of an earlier run are gone"
+    );
+    notify::ready();
+    notify::status(&format!("listening on {address}"));
+
+    let accepting = conn::accept(Arc::clone(&hub), listener);
+    let answering = admin::serve(Arc::clone(&hub), requests_in);
+    tokio::select! {
+        () = until_stopped(&args.config, &hub, logging, &mut signals) => {}
+        () = accepting => {}
+        () = answering => {}
+        () = hub.run_timer() => {}
+    }
+    notify::stopping();
+    operators.shutdown(STOP_GRACE).await;
+    tracing::info!("stopped as asked");
+    notify::status("stopped as asked");
+    Ok(())
+}
+
+/// Reloads as often as asked, and returns when asked to stop.
+async fn until_stopped(path: &Path, hub: &Hub, logging: &Logging, signals: &mut mpsc::Receiver<Signal>) {
+    while let Some(signal) = signals.recv().await {
+        match signal {
+            Signal::Stop => return,
+            Signal::Reload => reload(path, hub, logging),
+        }
+    }
+}
+
+/// Only `[log]` is taken over. A configuration that is wrong changes nothing.
+fn reload(path: &Path, hub: &Hub, logging: &Logging) {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(error) => return tracing::error!("not reloaded: {error}"),
+    };
+    match logging.reload(&config.log.level, config.log.dir()) {
+        Ok(()) => {
+            hub.log_messages(config.log.messages);
+            tracing::info!(level = config.log.level, messages = config.log.messages, "logging reloaded");
+        }
+        Err(error) => tracing::error!("not reloaded: {error}"),
+    }
+}
