@@ -1,1 +1,120 @@
-//! The command line of a raftbank.
+//! The command line of a raftbank, as a library: `main` parses, calls [`run`] and exits.
+
+pub mod args;
+pub mod batch;
+pub mod demo;
+pub mod dev;
+pub mod failure;
+pub mod output;
+pub mod session;
+pub mod shell;
+pub mod verbs;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use raftbank_ledger::Operation;
+
+use crate::args::{Args, DevAction, Format, Verb};
+use crate::failure::Failure;
+use crate::output::Out;
+use crate::verbs::{Context, admin, blocks, reads, writes};
+
+/// Parses the command line, does what it says, and returns the exit code.
+pub fn run() -> u8 {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            Out::new(args.output).failure(&Failure::internal(format!("no runtime: {error}")));
+            return 1;
+        }
+    };
+    let mut context = Context::new(&args);
+    match runtime.block_on(dispatch(&mut context, &args)) {
+        Ok(code) => code,
+        Err(failure) => {
+            // A verb that has printed its own object leaves the code empty.
+            if !failure.code.is_empty() {
+                context.out.failure(&failure);
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// What clap refuses is wrong usage, in JSON too if that was asked for.
+fn usage(error: &clap::Error) -> u8 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print(); // nobody may be there to read it
+        return 0;
+    }
+    let arguments: Vec<String> = std::env::args().collect();
+    let json = arguments.iter().zip(arguments.iter().skip(1).chain([&String::new()])).any(|(flag, value)| {
+        (["-o", "--output"].contains(&flag.as_str()) && value.starts_with("json"))
+            || flag.starts_with("-ojson")
+            || flag.starts_with("--output=json")
+    });
+    if json && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Out::new(Format::Json).failure(&Failure::usage("usage", message));
+    } else {
+        let _ = error.print();
+    }
+    2
+}
+
+/// Runs one verb and returns the exit code.
+///
+/// # Errors
+/// As the verb says.
+pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure> {
+    match args.verb.clone() {
+        Verb::Open { account, id } => {
+            let operation = Operation::Open { account: writes::account(&account)? };
+            writes::run(context, id.id.as_deref(), operation).await?;
+        }
+        Verb::Balance { account, local } => reads::balance(context, &account, local).await?,
+        Verb::Accounts { local } => reads::accounts(context, local).await?,
+        Verb::Transfer { batch: Some(file), id_prefix, .. } => {
+            return batch::run(context, &file, id_prefix.as_deref()).await;
+        }
+        Verb::Transfer { from, to, amount, memo, id, .. } => {
+            let (from, to, amount) = (from.unwrap_or_default(), to.unwrap_or_default(), amount.unwrap_or_default());
+            let operation = writes::transfer(&from, &to, &amount, &memo.unwrap_or_default())?;
+            writes::run(context, id.id.as_deref(), operation).await?;
+        }
+        Verb::Credit { account, amount, id } => {
+            let (account, amount) = (writes::account(&account)?, writes::amount(&amount)?);
+            writes::run(context, id.id.as_deref(), Operation::Credit { account, amount }).await?;
+        }
+        Verb::Debit { account, amount, id } => {
+            let (account, amount) = (writes::account(&account)?, writes::amount(&amount)?);
+            writes::run(context, id.id.as_deref(), Operation::Debit { account, amount }).await?;
+        }
+        Verb::Put { key, value, id } => {
+            let operation = Operation::Put { key: key.into_bytes(), value: writes::value(value)? };
+            writes::run(context, id.id.as_deref(), operation).await?;
+        }
+        Verb::Get { key, local } => reads::get(context, &key, local).await?,
+        Verb::Shell => shell::run(context, args).await?,
+        Verb::Status => reads::status(context).await?,
+        Verb::Watch => reads::watch(context).await?,
+        Verb::Partition { action } => admin::partition(context, action).await?,
+        Verb::Link { action } => admin::link(context, action).await?,
+        Verb::Block { height } => blocks::block(context, height).await?,
+        Verb::Blocks { from, to } => blocks::blocks(context, from, to, false).await?,
+        Verb::Export { from } => blocks::blocks(context, from, None, true).await?,
+        Verb::Verify { data_dir: Some(dir) } => return blocks::verify_folder(context, &dir),
+        Verb::Verify { data_dir: None } => blocks::verify(context).await?,
+        Verb::Dev { action: DevAction::Up { nodes, dir, no_restart, slow } } => {
+            dev::up(&dir, dev::Options { nodes, restart: !no_restart, slow }).await?;
+        }
+        Verb::Dev { action: DevAction::Start { node, dir } } => dev::start(&dir, &node, context.timeout).await?,
+        Verb::Demo { keep } => demo::run(context.out, keep).await?,
+    }
+    Ok(0)
+}

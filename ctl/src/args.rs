@@ -1,0 +1,369 @@
+//! The command line of `bankctl`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  bankctl dev up                                a whole cluster on this machine, until Ctrl-C
+  bankctl --socket raftbank-dev/n1.sock open alice
+  bankctl credit alice 100
+  bankctl transfer alice bob 40 --memo rent
+  bankctl balance bob
+  bankctl transfer --batch payments.csv --id-prefix 2026-11
+  bankctl -o json status
+  bankctl demo                                  a tour: transfers, a partition, a killed leader, verification
+
+Exit codes:
+  0 done   1 internal error   2 wrong usage   3 the bank refused   4 not executed
+  5 outcome unknown: ask again with the same --id   6 corruption found";
+
+/// Talk to a raftbank: move money, read balances and blocks, verify the books.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bankctl", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Args {
+    /// The node's Unix socket.
+    #[arg(
+        long,
+        global = true,
+        env = "BANKCTL_SOCKET",
+        value_name = "PATH",
+        default_value = "/run/raftbank/raftbankd.sock"
+    )]
+    pub socket: PathBuf,
+
+    /// The relay's Unix socket, for `partition` and `link`.
+    #[arg(
+        long,
+        global = true,
+        env = "BANKCTL_RELAY_SOCKET",
+        value_name = "PATH",
+        default_value = "/run/raftbank/relayd.sock"
+    )]
+    pub relay_socket: PathBuf,
+
+    /// How results are printed.
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
+
+    /// How long a command waits, such as 5s or 500ms.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub timeout: Duration,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// One JSON object.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// The id of a write.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct IdArg {
+    /// Unique for ever: the same id with the same content executes once and is answered alike each time. Random if not
+    /// given, and printed before it is sent.
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    pub id: Option<String>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Open an account
+    #[command(after_help = "Example:\n  bankctl open alice")]
+    Open {
+        /// 1–64 of a-z A-Z 0-9 . _ : -
+        #[arg(allow_hyphen_values = true)]
+        account: String,
+        /// The write's id.
+        #[command(flatten)]
+        id: IdArg,
+    },
+    /// Show an account's balance, and what is pending
+    #[command(
+        after_help = "Examples:\n  bankctl balance alice\n  bankctl balance alice --local   # this node's state, however old"
+    )]
+    Balance {
+        /// The account.
+        #[arg(allow_hyphen_values = true)]
+        account: String,
+        /// Answer from this node and say at which height, instead of asking a majority.
+        #[arg(long)]
+        local: bool,
+    },
+    /// Show all accounts; the sum is always 0
+    #[command(after_help = "Example:\n  bankctl accounts")]
+    Accounts {
+        /// Answer from this node instead of asking a majority.
+        #[arg(long)]
+        local: bool,
+    },
+    /// Move money between accounts, one transfer or a file of them
+    #[command(after_help = "\
+Examples:
+  bankctl transfer alice bob 40 --memo rent
+  bankctl transfer alice bob 40 --id inv-17     # exactly once, however often it is run
+  bankctl transfer --batch payments.csv         # rows: from,to,amount,id,memo
+  bankctl transfer --batch - --id-prefix may < payments.csv   # ids may:1, may:2, ...")]
+    Transfer {
+        /// Who pays.
+        #[arg(required_unless_present = "batch", allow_hyphen_values = true)]
+        from: Option<String>,
+        /// Who is paid.
+        #[arg(required_unless_present = "batch", allow_hyphen_values = true)]
+        to: Option<String>,
+        /// A whole number of the smallest unit, 1 to 9223372036854775807.
+        #[arg(required_unless_present = "batch", allow_hyphen_values = true)]
+        amount: Option<String>,
+        /// Up to 256 bytes that are kept with the transfer.
+        #[arg(long, conflicts_with = "batch", allow_hyphen_values = true)]
+        memo: Option<String>,
+        /// The write's id.
+        #[command(flatten)]
+        id: IdArg,
+        /// A CSV file of from,to,amount[,id[,memo]] (`-`: standard input); at most 1,000,000 rows.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "amount", "id"])]
+        batch: Option<PathBuf>,
+        /// Rows without an id get PREFIX:LINE.
+        #[arg(long, value_name = "PREFIX", requires = "batch")]
+        id_prefix: Option<String>,
+    },
+    /// Cash in: from `world` to an account
+    #[command(after_help = "Example:\n  bankctl credit alice 100")]
+    Credit {
+        /// The account.
+        #[arg(allow_hyphen_values = true)]
+        account: String,
+        /// How much.
+        #[arg(allow_hyphen_values = true)]
+        amount: String,
+        /// The write's id.
+        #[command(flatten)]
+        id: IdArg,
+    },
+    /// Cash out: from an account to `world`
+    #[command(after_help = "Example:\n  bankctl debit alice 100")]
+    Debit {
+        /// The account.
+        #[arg(allow_hyphen_values = true)]
+        account: String,
+        /// How much.
+        #[arg(allow_hyphen_values = true)]
+        amount: String,
+        /// The write's id.
+        #[command(flatten)]
+        id: IdArg,
+    },
+    /// Set a key of the key-value store
+    #[command(after_help = "Examples:\n  bankctl put motd hello\n  bankctl put logo - < logo.png")]
+    Put {
+        /// 1–256 bytes.
+        #[arg(allow_hyphen_values = true)]
+        key: String,
+        /// Up to 64 KiB; `-` reads it from standard input.
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        /// The write's id.
+        #[command(flatten)]
+        id: IdArg,
+    },
+    /// Show the value of a key
+    #[command(after_help = "Example:\n  bankctl get motd")]
+    Get {
+        /// The key.
+        #[arg(allow_hyphen_values = true)]
+        key: String,
+        /// Answer from this node instead of asking a majority.
+        #[arg(long)]
+        local: bool,
+    },
+    /// Talk to the bank interactively, with history and completion
+    #[command(after_help = "Example:\n  bankctl shell\n  > use alice\n  > credit 10\n  > query")]
+    Shell,
+    /// Show this node and the cluster as it sees it
+    #[command(after_help = "Example:\n  bankctl -o json status")]
+    Status,
+    /// Show role changes, blocks and balances as they change, until Ctrl-C
+    #[command(after_help = "Example:\n  bankctl watch")]
+    Watch,
+    /// Show, set or heal the relay's partition
+    #[command(
+        after_help = "Examples:\n  bankctl partition\n  bankctl partition set n1/n2,n3 --for 10s\n  bankctl partition heal"
+    )]
+    Partition {
+        /// Show it if nothing is given.
+        #[command(subcommand)]
+        action: Option<PartitionAction>,
+    },
+    /// Show or set the relay's link faults
+    #[command(
+        after_help = "Examples:\n  bankctl link\n  bankctl link cut n1 n2 --one-way\n  bankctl link delay 1s..5s\n  bankctl link loss 10\n  bankctl link clear"
+    )]
+    Link {
+        /// Show them if nothing is given.
+        #[command(subcommand)]
+        action: Option<LinkAction>,
+    },
+    /// Show a block
+    #[command(after_help = "Example:\n  bankctl block 12")]
+    Block {
+        /// Its height.
+        height: u64,
+    },
+    /// List blocks
+    #[command(after_help = "Example:\n  bankctl blocks --from 10 --to 20")]
+    Blocks {
+        /// First height.
+        #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
+        from: u64,
+        /// Last height; the head if not given.
+        #[arg(long, value_name = "HEIGHT")]
+        to: Option<u64>,
+    },
+    /// Re-execute every block from genesis and compare everything
+    #[command(
+        after_help = "Examples:\n  bankctl verify\n  bankctl verify --data-dir /var/lib/raftbank   # of a stopped node; changes nothing"
+    )]
+    Verify {
+        /// A stopped node's data folder, instead of a running node.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+    /// Print the chain as JSON lines, one block each
+    #[command(after_help = "Example:\n  bankctl export > chain.jsonl")]
+    Export {
+        /// First height.
+        #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
+        from: u64,
+    },
+    /// Run a whole cluster on this machine, without root
+    Dev {
+        /// What to do with it.
+        #[command(subcommand)]
+        action: DevAction,
+    },
+    /// A narrated tour: transfers, a partition, a killed leader, recovery, verification
+    #[command(after_help = "Example:\n  bankctl demo")]
+    Demo {
+        /// Keep the cluster's folder.
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+/// What to do about the partition.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PartitionAction {
+    /// Show the groups
+    Show,
+    /// Nodes of different groups no longer reach each other
+    Set {
+        /// Groups separated by a slash, nodes by a comma: n1,n2/n3. Every node exactly once.
+        #[arg(allow_hyphen_values = true)]
+        groups: String,
+        /// Heal by itself after this time.
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        for_: Option<Duration>,
+    },
+    /// Back to one group
+    Heal,
+}
+
+/// What to do about links.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LinkAction {
+    /// Show cuts, delay and loss
+    Show,
+    /// Drop everything between two nodes
+    Cut {
+        /// A node.
+        a: String,
+        /// Another node.
+        b: String,
+        /// Only from the first to the second.
+        #[arg(long)]
+        one_way: bool,
+        /// Restore by itself after this time.
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        for_: Option<Duration>,
+    },
+    /// Undo a cut, in both directions
+    Restore {
+        /// A node.
+        a: String,
+        /// Another node.
+        b: String,
+    },
+    /// Hold each message back for a random time of its own
+    Delay {
+        /// MIN..MAX, such as 1s..5s or 10ms..200ms; one value for both; 0 for none.
+        range: String,
+        /// End by itself after this time.
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        for_: Option<Duration>,
+    },
+    /// Drop messages at random
+    Loss {
+        /// 0 to 100.
+        #[arg(allow_hyphen_values = true)]
+        percent: String,
+        /// End by itself after this time.
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        for_: Option<Duration>,
+    },
+    /// No cuts, no delay, no loss
+    Clear,
+}
+
+/// What to do with a development cluster.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DevAction {
+    /// Start relay and nodes, and keep them running until Ctrl-C
+    #[command(after_help = "Example:\n  bankctl dev up -n 5 --dir bank\n  bankctl --socket bank/n1.sock status")]
+    Up {
+        /// How many nodes, 1 to 7; 3 if the folder is new.
+        #[arg(short, long, value_parser = clap::value_parser!(u8).range(1..=7))]
+        nodes: Option<u8>,
+        /// Where everything is kept; `dev up` on it again resumes.
+        #[arg(long, value_name = "DIR", default_value = "raftbank-dev")]
+        dir: PathBuf,
+        /// Leave a process down that dies.
+        #[arg(long)]
+        no_restart: bool,
+        /// Timers for message delays of seconds.
+        #[arg(long)]
+        slow: bool,
+    },
+    /// Start a node that is down
+    #[command(after_help = "Example:\n  bankctl dev start n2 --dir bank")]
+    Start {
+        /// The node, or `relay`.
+        node: String,
+        /// The folder of the running `dev up`.
+        #[arg(long, value_name = "DIR", default_value = "raftbank-dev")]
+        dir: PathBuf,
+    },
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| format!("{text:?} is not a duration; write it like 5s, 500ms or 2m"))?;
+    if duration.is_zero() {
+        return Err("a duration must be longer than zero".to_owned());
+    }
+    if duration > Duration::from_secs(24 * 3600) {
+        return Err("a duration of more than a day is not supported".to_owned());
+    }
+    Ok(duration)
+}

@@ -1,0 +1,237 @@
+//! `transfer --batch`: a CSV file of transfers, many in flight, one result a row in the order of the file.
+//!
+//! The whole file is checked before anything is sent: of a file with a bad row nothing is executed.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use csv::{ReaderBuilder, StringRecord};
+use raftbank_ledger::Request;
+use raftbank_wire::api::FailKind;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::failure::Failure;
+use crate::output::{failure_json, line, note};
+use crate::session::{Daemon, Session};
+use crate::verbs::Context;
+use crate::verbs::blocks::progress_bar;
+use crate::verbs::writes;
+
+/// Most rows of one file.
+const ROWS_MAX: usize = 1_000_000;
+/// Most bytes of one file.
+const BYTES_MAX: u64 = 256 << 20;
+/// Requests in flight.
+const WINDOW: usize = 256;
+/// Connections they share.
+const CONNECTIONS: usize = 4;
+
+/// A checked row.
+#[derive(Debug, PartialEq, Eq)]
+struct Row {
+    line: u64,
+    request: Request,
+}
+
+/// Reads, checks, sends, prints. Returns the exit code: 5 if any outcome is unknown, else 4, else 3, else 0.
+///
+/// # Errors
+/// The file cannot be read or has a bad row, or no node answers.
+pub async fn run(context: &mut Context, file: &Path, prefix: Option<&str>) -> Result<u8, Failure> {
+    let input: Box<dyn Read> = if file == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        let opened = File::open(file);
+        Box::new(opened.map_err(|error| Failure::usage("bad_file", format!("{}: {error}", file.display())))?)
+    };
+    let rows = read(input, prefix)?;
+    // Nobody there is said once, not for each row.
+    let mut sessions = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut session = Session::new(context.node.path(), Daemon::Node, context.timeout);
+        session.client().await?;
+        sessions.push(session);
+    }
+    let bar = progress_bar("transfers");
+    bar.set_length(u64::try_from(rows.len()).unwrap_or(0));
+    let mut tally = Tally::default();
+    let mut flying: VecDeque<(u64, String, JoinHandle<Result<_, Failure>>)> = VecDeque::new();
+    let mut rows = rows.into_iter();
+    let mut sent = 0;
+    loop {
+        while flying.len() < WINDOW
+            && let Some(row) = rows.next()
+        {
+            let mut session = sessions[sent % CONNECTIONS].share();
+            sent += 1;
+            let id = row.request.id.as_str().to_owned();
+            let task_id = id.clone();
+            let task = tokio::spawn(async move { session.write(&task_id, row.request.encode()).await });
+            flying.push_back((row.line, id, task));
+        }
+        let Some((number, id, task)) = flying.pop_front() else { break };
+        let result = task.await.unwrap_or_else(|error| Err(Failure::internal(error.to_string())));
+        let result = result.and_then(writes::written);
+        bar.suspend(|| tally.row(context, number, &id, result));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if !context.out.is_json() {
+        note(&tally.summary());
+    }
+    Ok(tally.exit_code())
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    committed: usize,
+    refused: usize,
+    not_executed: usize,
+    unknown: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn row(&mut self, context: &Context, number: u64, id: &str, result: Result<(serde_json::Value, String), Failure>) {
+        match result {
+            Ok((mut object, text)) => {
+                self.committed += 1;
+                object["line"] = json!(number);
+                if context.out.is_json() {
+                    line(&object.to_string());
+                } else {
+                    line(&format!("{number:>6}  {id}  {text}"));
+                }
+            }
+            Err(failure) => {
+                match failure.kind {
+                    FailKind::Refused => self.refused += 1,
+                    FailKind::NotExecuted => self.not_executed += 1,
+                    FailKind::Unknown => self.unknown += 1,
+                    FailKind::Usage | FailKind::Corruption | FailKind::Internal => self.failed += 1,
+                }
+                if context.out.is_json() {
+                    let mut object = failure_json(&failure);
+                    object["line"] = json!(number);
+                    object["id"] = json!(id);
+                    line(&object.to_string());
+                } else {
+                    line(&format!("{number:>6}  {id}  {}: {}", failure.code, failure.message));
+                }
+            }
+        }
+    }
+
+    fn summary(&self) -> String {
+        let Self { committed, refused, not_executed, unknown, failed } = self;
+        let mut text =
+            format!("{committed} committed, {refused} refused, {not_executed} not executed, {unknown} unknown");
+        if *failed > 0 {
+            text += &format!(", {failed} failed");
+        }
+        if self.not_executed + self.unknown > 0 {
+            text += "\nrun the same file with the same ids again: what was executed is not executed twice";
+        }
+        text
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self { failed: 1.., .. } => 1,
+            Self { unknown: 1.., .. } => 5,
+            Self { not_executed: 1.., .. } => 4,
+            Self { refused: 1.., .. } => 3,
+            _ => 0,
+        }
+    }
+}
+
+/// Reads and checks all rows.
+fn read(input: impl Read, prefix: Option<&str>) -> Result<Vec<Row>, Failure> {
+    // One byte more than is allowed tells that there is too much.
+    let mut limited = input.take(BYTES_MAX + 1);
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&mut limited);
+    let mut rows = Vec::new();
+    let mut record = StringRecord::new();
+    loop {
+        let more = reader.read_record(&mut record).map_err(|error| Failure::usage("bad_row", error.to_string()))?;
+        if !more {
+            break;
+        }
+        let line = record.position().map_or(0, csv::Position::line);
+        if rows.is_empty() && record.iter().take(3).eq(["from", "to", "amount"]) {
+            continue; // a header
+        }
+        if rows.len() == ROWS_MAX {
+            return Err(Failure::usage("too_many_rows", format!("a file has at most {ROWS_MAX} rows; split it")));
+        }
+        rows.push(row(&record, line, prefix).map_err(|failure| {
+            let message = format!("line {line}: {} (nothing was executed)", failure.message);
+            Failure { message, ..failure }
+        })?);
+    }
+    if reader.position().byte() > BYTES_MAX {
+        return Err(Failure::usage("file_too_large", format!("a file has at most {BYTES_MAX} bytes; split it")));
+    }
+    Ok(rows)
+}
+
+fn row(record: &StringRecord, line: u64, prefix: Option<&str>) -> Result<Row, Failure> {
+    let fields: Vec<&str> = record.iter().collect();
+    let (from, to, amount, id, memo) = match fields[..] {
+        [from, to, amount] => (from, to, amount, "", ""),
+        [from, to, amount, id] => (from, to, amount, id, ""),
+        [from, to, amount, id, memo] => (from, to, amount, id, memo),
+        _ => {
+            let message = format!("{} fields; a row is from,to,amount[,id[,memo]]", fields.len());
+            return Err(Failure::usage("bad_row", message));
+        }
+    };
+    let id = match (id, prefix) {
+        ("", Some(prefix)) => format!("{prefix}:{line}"),
+        ("", None) => return Err(Failure::usage("no_id", "the row has no id; give ids or --id-prefix PREFIX")),
+        (id, _) => id.to_owned(),
+    };
+    let request = writes::request(writes::request_id(&id)?, writes::transfer(from, to, amount, memo)?)?;
+    Ok(Row { line, request })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::read;
+
+    fn ids(text: &str, prefix: Option<&str>) -> Result<Vec<String>, String> {
+        read(text.as_bytes(), prefix)
+            .map(|rows| rows.into_iter().map(|row| row.request.id.to_string()).collect())
+            .map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn ids_come_from_the_row_or_from_its_line() {
+        assert_eq!(ids("a,b,1,x\na,b,2\n", Some("p")).unwrap(), ["x", "p:2"]);
+        assert_eq!(ids("from,to,amount\r\na,b,1\r\n", Some("p")).unwrap(), ["p:2"]);
+        assert_eq!(ids("a,b,1,x,\"rent, \"\"May\"\"\nand June\"\na,b,2\n", Some("p")).unwrap(), ["x", "p:3"]);
+        assert!(ids("", None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn one_bad_row_spoils_the_file_and_is_named() {
+        for (text, wanted) in [
+            ("a,b,1,x\na,b\n", "line 2"),
+            ("a,b,1\n", "no id"),
+            ("a,b,0,x\n", "positive"),
+            ("a,b,-5,x\n", "negative"),
+            ("a,b,1.5,x\n", "fraction"),
+            ("a,b c,1,x\n", "account name"),
+            ("a,b,1,x,m,extra\n", "6 fields"),
+            ("a,b,1,no good\n", "request id"),
+        ] {
+            let error = ids(text, None).unwrap_err();
+            assert!(error.contains(wanted), "{text:?}: {error}");
+        }
+    }
+}

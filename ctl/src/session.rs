@@ -1,0 +1,187 @@
+//! Asking a node or the relay: connect, ask, and ask again on a new connection while there is time. A write is asked
+//! again under the same id, so it executes once however often it is sent.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
+use raftbank_wire::client::{Client, ClientError};
+use tokio::time::{Instant, sleep};
+
+use crate::failure::Failure;
+
+/// Between two tries to reach a daemon that was reached before.
+const RETRY_EVERY: Duration = Duration::from_millis(50);
+
+/// Which daemon a socket belongs to, for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Daemon {
+    /// A node.
+    Node,
+    /// The relay.
+    Relay,
+}
+
+/// A connection that is made when it is needed, and made again when it is lost.
+#[derive(Debug)]
+pub struct Session {
+    path: PathBuf,
+    daemon: Daemon,
+    timeout: Duration,
+    client: Option<Client>,
+}
+
+impl Session {
+    /// Nothing is connected yet.
+    pub fn new(path: &Path, daemon: Daemon, timeout: Duration) -> Self {
+        Self { path: path.to_owned(), daemon, timeout, client: None }
+    }
+
+    /// Where the daemon listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Another session on the same connection, as long as that lives.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { path: self.path.clone(), daemon: self.daemon, timeout: self.timeout, client: self.client.clone() }
+    }
+
+    /// How long a command waits.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The timeout as the daemon is told it, in milliseconds.
+    pub fn timeout_ms(&self) -> u32 {
+        u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// A connected client.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub async fn client(&mut self) -> Result<Client, Failure> {
+        if let Some(client) = self.client.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(client.clone());
+        }
+        match Client::connect(&self.path, self.timeout).await {
+            Ok(client) => {
+                self.client = Some(client.clone());
+                Ok(client)
+            }
+            Err(error) => Err(self.unreachable(&error)),
+        }
+    }
+
+    /// Asks a question that changes nothing, until the timeout.
+    ///
+    /// # Errors
+    /// The daemon is not there, did not answer in time, or says that it failed.
+    pub async fn ask(&mut self, request: ApiRequest) -> Result<ApiReply, Failure> {
+        let deadline = Instant::now() + self.timeout;
+        let mut client = self.client().await?;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match client.call(request.clone(), left).await {
+                Ok(reply) => return unfailed(reply),
+                Err(_) => self.client = None,
+            }
+            client = self.reconnect(deadline).await.ok_or_else(|| self.silent())?;
+        }
+    }
+
+    /// Asks for a write, until the timeout.
+    ///
+    /// # Errors
+    /// Not executed if it was never handed to a daemon; unknown if it was and nothing was heard.
+    pub async fn write(&mut self, id: &str, request: Vec<u8>) -> Result<ApiReply, Failure> {
+        let deadline = Instant::now() + self.timeout;
+        let mut client = self.client().await.map_err(|failure| with_id(failure, id))?;
+        let mut handed = false;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // The node gives its own verdict a little before this client gives up waiting for it.
+            let timeout_ms = u32::try_from(left.as_millis() * 19 / 20).unwrap_or(u32::MAX).max(1);
+            let call = client.call(ApiRequest::Write { request: request.clone(), timeout_ms }, left);
+            match call.await {
+                // The daemon's "not executed" speaks of what it was just handed, not of an earlier try.
+                Ok(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) if handed => {}
+                Ok(reply) => return unfailed(reply).map_err(|failure| with_id(failure, id)),
+                Err(error) => handed |= !error.not_sent(),
+            }
+            self.client = None;
+            match self.reconnect(deadline).await {
+                Some(again) => client = again,
+                None if handed => return Err(unknown(id)),
+                None => return Err(with_id(self.silent(), id)),
+            }
+        }
+    }
+
+    async fn reconnect(&mut self, deadline: Instant) -> Option<Client> {
+        loop {
+            let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            if let Ok(client) = Client::connect(&self.path, left).await {
+                self.client = Some(client.clone());
+                return Some(client);
+            }
+            sleep(RETRY_EVERY.min(left)).await;
+        }
+    }
+
+    fn unreachable(&self, error: &ClientError) -> Failure {
+        let (what, hint) = match self.daemon {
+            Daemon::Node => (
+                "no node answers",
+                "is raftbankd running? try: systemctl status raftbankd, or bankctl dev up; another socket: --socket PATH",
+            ),
+            Daemon::Relay => (
+                "no relay answers",
+                "is raftbank-relayd running? try: systemctl status raftbank-relayd; another socket: --relay-socket PATH",
+            ),
+        };
+        let message = format!("{what} at {}: {error}", self.path.display());
+        Failure::new(FailKind::NotExecuted, "unreachable", message).hint(hint)
+    }
+
+    fn silent(&self) -> Failure {
+        let message =
+            format!("no answer within {} from {}", humantime::format_duration(self.timeout), self.path.display());
+        Failure::new(FailKind::NotExecuted, "timeout", message)
+            .hint("look at: bankctl status; a longer wait: --timeout 30s")
+    }
+}
+
+/// A write of which nothing was heard.
+pub fn unknown(id: &str) -> Failure {
+    let message = "the outcome is not known: the connection was lost while the request was under way";
+    with_id(Failure::new(FailKind::Unknown, "outcome_unknown", message), id)
+}
+
+fn with_id(mut failure: Failure, id: &str) -> Failure {
+    failure.id = Some(id.to_owned());
+    if failure.kind == FailKind::Unknown {
+        failure.hint = Some(format!("ask again with the same id; it executes once: --id {id}"));
+    }
+    failure
+}
+
+/// A daemon's word that it failed is a failure.
+///
+/// # Errors
+/// That failure.
+pub fn unfailed(reply: ApiReply) -> Result<ApiReply, Failure> {
+    match reply {
+        ApiReply::Failed { kind, code, message } => {
+            let hint = match code.as_str() {
+                "unknown_account" => Some("bankctl accounts lists all accounts; bankctl open NAME opens one"),
+                "no_leader" | "timeout" => Some("look at: bankctl status"),
+                _ => None,
+            };
+            Err(Failure { hint: hint.map(str::to_owned), ..Failure::new(kind, &code, message) })
+        }
+        reply => Ok(reply),
+    }
+}
