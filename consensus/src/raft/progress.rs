@@ -224,8 +224,8 @@ impl Raft {
     pub(super) fn loaded(&mut self, id: NodeId, from: Index, records: Vec<Record>) {
         let State::Leader(leader) = &mut self.state else { return };
         let Some(peer) = leader.peers.get_mut(&id) else { return };
-        if peer.loading.is_none_or(|(wanted, _)| wanted != from) || peer.probing || peer.next != from {
-            return; // of an earlier leadership, or of a window that was given up
+        if peer.loading.take_if(|(wanted, _)| *wanted == from).is_none() || peer.probing || peer.next != from {
+            return; // of an earlier leadership, or no longer what the peer needs
         }
         let records: Vec<Record> = records
             .into_iter()
@@ -237,7 +237,6 @@ impl Raft {
             peer.loading = Some((from, LOAD_HEARTBEATS_MAX)); // asked again with the next heartbeat
             return;
         }
-        peer.loading = None;
         self.send_append(id, records);
     }
 
