@@ -59,11 +59,7 @@ impl Hub {
         let router = Router::new(members.clone(), config.log.messages)?;
         Ok(Arc::new(Self {
             heard: members.iter().map(|_| Notify::new()).collect(),
-            state: Mutex::new(State {
-                router,
-                admission: Admission::new(members, config.cluster_id()),
-                awaited: None,
-            }),
+            state: Mutex::new(State { router, admission: Admission::new(members, config.cluster_id()), awaited: None }),
             sooner: Notify::new(),
             started: Instant::now(),
         }))

@@ -132,7 +132,7 @@ async fn live(args: &Args, config: &Config, logging: &Logging) -> Result<(), Fai
         // Nobody listens: the relay is ending already.
         let _ = signal_sender.blocking_send(signal);
     })
-        .map_err(|source| Failure::Io { what: "signals cannot be watched", source })?;
+    .map_err(|source| Failure::Io { what: "signals cannot be watched", source })?;
     let hub = Hub::new(config)?;
     let listen = |source| Failure::Listen { address: config.relay.listen.to_string(), source };
     let listener = TcpListener::bind(config.relay.listen).await.map_err(listen)?;

@@ -77,7 +77,7 @@ async fn a_partition_heals_by_itself() {
     let reply = operator.partition("n1/n2/n3", Some(300)).await;
     assert!(matches!(reply, ApiReply::Partition { heals_in_ms: Some(1..=300), .. }), "{reply:?}");
     operator.until(|status| !status.faults).await;
-    relay.line("the partition has ended by itself");
+    relay.line("the partition has ended by itself").await;
     exchange(&mut nodes, "healed").await;
 }
 

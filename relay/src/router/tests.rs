@@ -24,7 +24,12 @@ fn three() -> Three {
     for (_, queue) in &links {
         drain(queue);
     }
-    Three { router, sessions: links.each_ref().map(|link| link.0), queues: links.map(|link| link.1), now: Instant::now() }
+    Three {
+        router,
+        sessions: links.each_ref().map(|link| link.0),
+        queues: links.map(|link| link.1),
+        now: Instant::now(),
+    }
 }
 
 impl Three {
