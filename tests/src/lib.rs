@@ -1,3 +1,7 @@
 //! Tests of the whole: simulator, crash and power-cut harness, benchmarks.
 
+pub mod binaries;
+pub mod cluster;
+pub mod history;
+pub mod load;
 pub mod sim;

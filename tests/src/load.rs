@@ -1,0 +1,265 @@
+//! Clients that transfer money all the time, through all nodes, and remember what they were told.
+//!
+//! Each has one request under way. An unknown outcome is asked for again with the same id until it is known.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
+use raftbank_wire::client::Client;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::task::JoinHandle;
+
+/// How long a client goes on asking for an unknown outcome after the load was told to end.
+const AFTERWARDS: Duration = Duration::from_secs(30);
+/// Pause before the next attempt when nobody answers.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What load there shall be.
+#[derive(Clone, Debug)]
+pub struct LoadPlan {
+    /// The nodes' sockets; client k begins at the k-th and goes on to another one when it gets no answer.
+    pub sockets: Vec<PathBuf>,
+    /// So many requests are under way at a time.
+    pub clients: usize,
+    /// Chooses accounts and amounts.
+    pub seed: u64,
+    /// Accounts `a0`, `a1`, …
+    pub accounts: usize,
+    /// Most that is transferred at a time. Above the balances: some transfers are refused.
+    pub amount_max: u64,
+    /// Begin of all ids.
+    pub prefix: String,
+    /// Deadline of one attempt.
+    pub timeout: Duration,
+}
+
+/// What is known about one request in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It stands in the chain, at this place.
+    Acknowledged {
+        /// Height of the block.
+        height: u64,
+        /// Place in the block.
+        index: u32,
+        /// `committed`, or the code of the refusal.
+        outcome: String,
+        /// Told on asking again.
+        duplicate: bool,
+    },
+    /// Not executed, and it never will be.
+    NotExecuted,
+    /// Nobody could say.
+    Unknown,
+    /// An answer that must not happen.
+    Surprise(String),
+}
+
+/// One request and what became of it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Its id.
+    pub id: String,
+    /// Before it was sent for the first time.
+    pub sent: Instant,
+    /// After its fate was known.
+    pub known: Instant,
+    /// How often it was sent.
+    pub tries: u32,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// Clients at work.
+#[derive(Debug)]
+pub struct Load {
+    ending: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    clients: Vec<JoinHandle<Vec<Attempt>>>,
+}
+
+impl Load {
+    /// Starts all clients.
+    pub fn start(plan: &LoadPlan) -> Self {
+        let ending = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let clients = (0..plan.clients)
+            .map(|number| {
+                let teller = Teller {
+                    rng: ChaCha8Rng::seed_from_u64(plan.seed.wrapping_mul(1_000_003).wrapping_add(number as u64)),
+                    plan: plan.clone(),
+                    number,
+                    at: number % plan.sockets.len(),
+                    client: None,
+                    ending: Arc::clone(&ending),
+                    acknowledged: Arc::clone(&acknowledged),
+                };
+                tokio::spawn(teller.work())
+            })
+            .collect();
+        Self { ending, acknowledged, clients }
+    }
+
+    /// Acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits until `count` more are acknowledged, for at most `limit`; false: they were not.
+    pub async fn progress(&self, count: u64, limit: Duration) -> bool {
+        let (goal, deadline) = (self.acknowledged() + count, Instant::now() + limit);
+        while self.acknowledged() < goal {
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
+    /// Ends the load: no new requests; unknown ones are resolved as far as that is possible.
+    ///
+    /// # Errors
+    /// A client panicked.
+    pub async fn finish(self) -> Result<Vec<Attempt>> {
+        self.ending.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        for client in self.clients {
+            all.extend(client.await.context("a client of the load")?);
+        }
+        Ok(all)
+    }
+}
+
+/// One client.
+struct Teller {
+    rng: ChaCha8Rng,
+    plan: LoadPlan,
+    number: usize,
+    /// The node it talks to.
+    at: usize,
+    client: Option<Client>,
+    ending: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+}
+
+impl Teller {
+    async fn work(mut self) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        while !self.ending.load(Ordering::Relaxed) {
+            let id = format!("{}-{}-{}", self.plan.prefix, self.number, attempts.len());
+            let attempt = match self.transfer(&id) {
+                Ok(request) => self.ask(id, request).await,
+                Err(error) => {
+                    let now = Instant::now();
+                    Attempt { id, sent: now, known: now, tries: 0, fate: Fate::Surprise(format!("{error:#}")) }
+                }
+            };
+            match attempt.fate {
+                Fate::Acknowledged { .. } => {
+                    self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+                // Nobody is there: do not spin.
+                _ => tokio::time::sleep(PAUSE).await,
+            }
+            attempts.push(attempt);
+        }
+        attempts
+    }
+
+    fn transfer(&mut self, id: &str) -> Result<Request> {
+        let accounts = self.plan.accounts;
+        let from = self.rng.random_range(0..accounts);
+        let to = (from + self.rng.random_range(1..accounts)) % accounts;
+        let amount = self.rng.random_range(1..=self.plan.amount_max);
+        transfer(id, &format!("a{from}"), &format!("a{to}"), amount)
+    }
+
+    async fn ask(&mut self, id: String, request: Request) -> Attempt {
+        let sent = Instant::now();
+        let mut attempt = Attempt { id, sent, known: sent, tries: 0, fate: Fate::Unknown };
+        let mut patience = None;
+        loop {
+            attempt.tries += 1;
+            let fate = self.try_once(&request).await;
+            attempt.known = Instant::now();
+            match fate {
+                // "Not executed" tells about this attempt; an earlier one may still be under way.
+                Fate::NotExecuted if attempt.tries > 1 => {}
+                Fate::Unknown => {}
+                fate => {
+                    attempt.fate = fate;
+                    return attempt;
+                }
+            }
+            if self.ending.load(Ordering::Relaxed) && patience.get_or_insert_with(Instant::now).elapsed() > AFTERWARDS {
+                return attempt;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn try_once(&mut self, request: &Request) -> Fate {
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => match Client::connect(&self.plan.sockets[self.at], self.plan.timeout).await {
+                Ok(client) => self.client.insert(client).clone(),
+                Err(_) => {
+                    self.elsewhere();
+                    return Fate::NotExecuted;
+                }
+            },
+        };
+        let fate = write(&client, request, self.plan.timeout).await;
+        if matches!(fate, Fate::Unknown | Fate::NotExecuted) {
+            self.elsewhere();
+        }
+        fate
+    }
+
+    fn elsewhere(&mut self) {
+        self.client = None;
+        self.at = (self.at + 1) % self.plan.sockets.len();
+    }
+}
+
+/// A transfer.
+///
+/// # Errors
+/// A bad id, name or amount.
+pub fn transfer(id: &str, from: &str, to: &str, amount: u64) -> Result<Request> {
+    let operation = Operation::Transfer {
+        from: Account::parse(from)?,
+        to: Account::parse(to)?,
+        amount: Amount::new(amount)?,
+        memo: String::new(),
+    };
+    Ok(Request::new(RequestId::parse(id)?, operation)?)
+}
+
+/// Sends a request once, and tells what the answer says about it.
+pub async fn write(client: &Client, request: &Request, timeout: Duration) -> Fate {
+    let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    let asked = ApiRequest::Write { request: request.encode(), timeout_ms };
+    // The node answers at its deadline; the answer needs a moment to arrive.
+    match client.call(asked, timeout + Duration::from_secs(1)).await {
+        Ok(ApiReply::Written { id, outcome, height, index, duplicate }) if id == request.id.as_str() => {
+            let outcome = match outcome {
+                WriteOutcome::Committed => "committed".to_owned(),
+                WriteOutcome::Refused { code, .. } => code,
+            };
+            Fate::Acknowledged { height, index, outcome, duplicate }
+        }
+        Ok(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) => Fate::NotExecuted,
+        Ok(ApiReply::Failed { kind: FailKind::Unknown, .. }) => Fate::Unknown,
+        Ok(other) => Fate::Surprise(format!("{other:?}")),
+        Err(error) if error.not_sent() => Fate::NotExecuted,
+        Err(_) => Fate::Unknown,
+    }
+}
