@@ -124,8 +124,14 @@ impl Tour {
         self.title(&format!("kill -9 of the leader {leader}, with {LOAD} transfers under way"));
         let nodes = self.cluster.layout().nodes.clone();
         let mut tasks = Vec::new();
+        let mut sessions = Vec::new();
         for number in 0..LOAD {
             let mut session = self.session(&nodes[number % nodes.len()], PATIENCE);
+            // Connected before the kill: from then on a session reconnects by itself.
+            session.client().await?;
+            sessions.push(session);
+        }
+        for (number, mut session) in sessions.into_iter().enumerate() {
             let id = format!("load-{number}");
             let request = request(&id, transfer("alice", "bob", 1, "")?)?;
             tasks.push(tokio::spawn(async move { session.write(&id, request.encode()).await }));
