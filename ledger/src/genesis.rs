@@ -25,9 +25,9 @@ const TEXT_BYTES_MAX: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Genesis {
-    /// The cluster's name, 1–128 bytes.
+    /// The cluster's name, 1–128 bytes without control characters.
     pub name: String,
-    /// Anything that no other cluster has, 1–128 bytes.
+    /// Anything that no other cluster has, 1–128 bytes without control characters.
     pub salt: String,
     /// The voting members, 1 to 7; their order is theirs for ever.
     pub members: Vec<NodeName>,
@@ -90,7 +90,7 @@ pub struct GenesisInfo {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenesisError {
     /// Name or salt.
-    #[error("{0} must have 1 to 128 bytes")]
+    #[error("{0} must have 1 to 128 bytes and no control characters")]
     Text(&'static str),
     /// Too few or too many members.
     #[error("{0} members; 1 to 7 are allowed")]
@@ -196,7 +196,7 @@ impl Genesis {
 
     fn check_parameters(&self) -> Result<(), GenesisError> {
         for (text, what) in [(&self.name, "name"), (&self.salt, "salt")] {
-            if text.is_empty() || text.len() > TEXT_BYTES_MAX {
+            if !text_fine(text) {
                 return Err(GenesisError::Text(what));
             }
         }
@@ -253,7 +253,16 @@ impl Genesis {
         if (info.difficulty, info.time_ms) != (header.difficulty, header.time_ms) {
             return Err(wrong("its header and its parameters differ"));
         }
-        if transaction_root(&block.entries) != header.transaction_root {
+        for (index, entry) in block.entries.iter().enumerate() {
+            if entry.request.id.as_str() != format!("genesis:{index}") {
+                return Err(wrong(&format!("request {index} has the id {}", entry.request.id)));
+            }
+            if entry.outcome != Outcome::Committed {
+                return Err(wrong(&format!("request {index} was refused")));
+            }
+        }
+        let count_fits = usize::try_from(header.request_count).ok() == Some(block.entries.len());
+        if !count_fits || transaction_root(&block.entries) != header.transaction_root {
             return Err(wrong("its requests are not those that its header speaks of"));
         }
         Ok(info)
@@ -264,6 +273,9 @@ fn read_parameters(bytes: &[u8]) -> Result<GenesisInfo, DecodeError> {
     let mut reader = Reader(bytes);
     let name = reader.text8("name")?.to_owned();
     let salt = reader.text8("salt")?.to_owned();
+    if !text_fine(&name) || !text_fine(&salt) {
+        return Err(DecodeError::field("name or salt", "1 to 128 bytes and no control characters are allowed"));
+    }
     let count = usize::from(reader.u8("members")?);
     if count == 0 || count > MEMBERS_MAX {
         return Err(DecodeError::field("members", format!("{count}; 1 to {MEMBERS_MAX} are allowed")));
@@ -283,6 +295,11 @@ fn read_parameters(bytes: &[u8]) -> Result<GenesisInfo, DecodeError> {
     let time_ms = reader.u64("time")?;
     reader.end()?;
     Ok(GenesisInfo { name, salt, members, difficulty, time_ms })
+}
+
+/// True for what a name or a salt may be: it is printed on terminals.
+fn text_fine(text: &str) -> bool {
+    (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 fn checked_amount(what: &str, amount: u64) -> Result<Amount, GenesisError> {
