@@ -36,6 +36,8 @@ pub struct Plan {
     pub accounts: usize,
     /// What each account begins with.
     pub balance: u64,
+    /// Heartbeat, shortest and longest election timeout in milliseconds, if not the defaults.
+    pub timers: Option<[u64; 3]>,
     /// Makes the cluster unlike any other.
     pub salt: String,
     /// Where each node's data is, instead of in its own folder.
@@ -58,6 +60,7 @@ impl Plan {
             difficulty: 8,
             accounts: 4,
             balance: 1_000_000,
+            timers: None,
             salt: "a test".to_owned(),
             data: None,
             environment: Vec::new(),
@@ -454,14 +457,21 @@ impl Cluster {
     }
 
     fn node_config(&self, node: usize) -> String {
-        format!(
+        let mut text = format!(
             "[node]\nid = \"{}\"\ndata_dir = \"{}\"\ngenesis = \"{}\"\nsocket = \"{}\"\n\n[relay]\naddress = \"{}\"\n",
             name(node),
             self.data(node).display(),
             self.file("genesis.toml").display(),
             self.socket(node).display(),
             self.listen
-        )
+        );
+        if let Some([heartbeat, min, max]) = self.plan.timers {
+            let _ = write!(
+                text,
+                "\n[timers]\nheartbeat_ms = {heartbeat}\nelection_min_ms = {min}\nelection_max_ms = {max}\n"
+            );
+        }
+        text
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the whole: simulator, crash and power-cut harness, benchmarks.
 
+pub mod ask;
 pub mod binaries;
 pub mod cluster;
 pub mod history;
