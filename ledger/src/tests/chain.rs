@@ -227,6 +227,27 @@ fn a_block_that_does_not_follow_is_refused() {
 }
 
 #[test]
+fn neither_time_nor_term_ever_falls() {
+    let mut state = fresh();
+    push(&mut state, vec![request("a", open("carol"))]);
+    assert_eq!((state.tip().term, state.tip().time_ms), (3, 2_000));
+    let executed = state.execute(vec![request("b", open("dave"))]);
+    let check = |term: u64, time_ms: u64| {
+        let mut header = executed.seal(&state, term, NodeName::parse("n3").unwrap(), 2_000);
+        header.time_ms = time_ms;
+        let block = Block { header, entries: executed.entries.clone() };
+        state.check(&block).map(|_| ())
+    };
+    assert_eq!(check(3, 2_000), Ok(()));
+    assert_eq!(check(9, 9_000), Ok(()));
+    assert_eq!(check(2, 2_000), Err(Violation::TermFell { previous: 3, found: 2 }));
+    assert_eq!(check(3, 1_999), Err(Violation::Time { previous: 2_000, found: 1_999 }));
+    // A leader whose clock is behind takes the time of the block before.
+    let sealed = |time_ms| executed.seal(&state, 3, NodeName::parse("n3").unwrap(), time_ms).time_ms;
+    assert_eq!((sealed(0), sealed(2_001)), (2_000, 2_001));
+}
+
+#[test]
 fn proof_of_work_counts_bits() {
     let mut state = fresh();
     let (block, _) = push(&mut state, vec![request("a", open("carol"))]);
