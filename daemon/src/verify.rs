@@ -56,7 +56,7 @@ pub fn books<R: Reader>(reader: &R, progress: &mut dyn FnMut(u64, u64) -> bool) 
             report.problem = Some(format!("record {}: {problem}", record.index));
             return Ok(Some(report));
         }
-        if report.blocks % PROGRESS_EVERY == 0 && !progress(report.blocks, total) {
+        if report.blocks.is_multiple_of(PROGRESS_EVERY) && !progress(report.blocks, total) {
             return Ok(None);
         }
     }

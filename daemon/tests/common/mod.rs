@@ -92,13 +92,27 @@ impl Bank {
 
     /// Starts a node with further arguments; its standard error goes to a file.
     pub fn start(&mut self, number: usize, arguments: &[&str]) {
+        let mut command = self.command(number);
+        command.args(arguments);
+        self.spawn(number, command);
+    }
+
+    /// Starts a node whose files cannot grow beyond some 50 MiB. Ignored, the signal of the limit becomes an error of the
+    /// write, as on a full disk.
+    pub fn start_limited(&mut self, number: usize) {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg("trap '' XFSZ; ulimit -f 98304; exec \"$0\" --config \"$1\"");
+        command.arg(env!("CARGO_BIN_EXE_raftbankd")).arg(self.config(number));
+        self.spawn(number, command);
+    }
+
+    fn spawn(&mut self, number: usize, mut command: Command) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.dir.path().join(format!("n{number}.log")))
             .expect("a log file");
-        let mut command = self.command(number);
-        let child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.nodes[number - 1] = Some(child.expect("started"));
     }
 
