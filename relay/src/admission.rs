@@ -46,8 +46,8 @@ impl Admission {
         {
             let why = if self.bound.is_some() { "by its configuration" } else { "since its first node connected" };
             let message = format!(
-                "this relay serves cluster {} {why} and this node belongs to cluster {}: check the genesis file and \
-                 the relay's address",
+                "this relay serves cluster {} {why} and this node belongs to cluster {}: compare the genesis.toml \
+                 of all nodes, and check the relay's address",
                 hex(&served),
                 hex(&hello.cluster_id)
             );

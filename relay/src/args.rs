@@ -16,7 +16,7 @@ Examples:
   bankctl link delay 1s..5s                               delay each message by its own random time
 
 Exit codes:
-  0  stopped as asked    1  internal error    2  wrong usage or configuration; address or socket in use
+  0  stopped as asked    1  internal error; port in use    2  wrong usage or configuration; socket in use
 
 Signals: SIGTERM and SIGINT stop; SIGHUP reads [log] again and rebuilds the log writers.";
 

@@ -97,13 +97,16 @@ async fn serve(hub: &Hub, mut stream: TcpStream, peer: SocketAddr) {
 /// Lets a node in. One that is connected already is asked for a sign of life first, and replaced if it gives none.
 async fn admit(hub: &Hub, hello: &Hello) -> Result<Session, Refusal> {
     let (member, present) = hub.check(hello)?;
-    if present.is_some() {
-        if timeout(PROBE_LIMIT, hub.probe(member)).await.is_ok() {
-            return Err(already_connected(&hello.node));
-        }
-        tracing::warn!("{} gives no sign of life and is replaced by its new connection", hello.node);
+    if present.is_none() {
+        return hub.connect(hello, None);
     }
-    hub.connect(hello, present)
+    if timeout(PROBE_LIMIT, hub.probe(member)).await.is_err() {
+        tracing::warn!("{} gives no sign of life and is replaced by its new connection", hello.node);
+        return hub.connect(hello, present);
+    }
+    // It answered, or its end was noticed meanwhile, as after a kill and a quick restart.
+    let (_, present) = hub.check(hello)?;
+    if present.is_some() { Err(already_connected(&hello.node)) } else { hub.connect(hello, None) }
 }
 
 async fn refuse(mut stream: TcpStream, refusal: Refusal) {

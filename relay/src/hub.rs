@@ -99,6 +99,9 @@ impl Hub {
         if state.router.connected().is_empty() {
             state.admission.release();
         }
+        drop(state);
+        // Who waits for a sign of life looks again.
+        self.heard(session);
         ended
     }
 
@@ -120,7 +123,7 @@ impl Hub {
         }
     }
 
-    /// Asks a member's connection for a sign of life and waits for it.
+    /// Asks a member's connection for a sign of life and waits for it, or for the end of its session.
     pub async fn probe(&self, member: u8) {
         let Some(heard) = self.heard.get(usize::from(member)) else { return };
         let heard = heard.notified();

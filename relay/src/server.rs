@@ -75,9 +75,9 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Log { .. } => EXIT_USAGE,
-            // An address that is not there yet may come with the network, and descriptors become free.
+            // A port becomes free, an address may come with the network, descriptors are closed: worth another try.
             Self::Socket(BindError::Io { source, .. }) | Self::Listen { source, .. } => match source.kind() {
-                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => EXIT_USAGE,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => EXIT_USAGE,
                 _ => EXIT_INTERNAL,
             },
             Self::Socket(_) => EXIT_USAGE,

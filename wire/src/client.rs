@@ -65,7 +65,8 @@ impl ClientError {
     }
 }
 
-/// A connection to a Unix socket of a node or of the relay. Clones share it; it is closed with the last of them.
+/// A connection to a Unix socket of a node or of the relay. Clones share it; it is closed with the last of them, and with
+/// it end its streams: keep one clone as long as a receiver of [`Client::stream`].
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
