@@ -206,9 +206,8 @@ pub enum Input {
     },
     /// `false`: step down if leading, and do not campaign. `true` (the default) lifts that.
     Eligible(bool),
-    /// The driver computed another result for this record than its leader: neither it nor any later record is ever
-    /// acknowledged, and this node does not campaign, until a leader cuts the record off. Not durable: repeat it after
-    /// a restart if the record is still there.
+    /// The driver computed another result for this record than its leader. It was not acknowledged yet, so it is cut off
+    /// as if it had been lost on its way, and not taken again unless it is committed.
     Dispute(Index),
     /// Rejoining: every other member has told its durable term; this is the highest. Adopted with a vote for itself.
     RejoinTerms(Term),

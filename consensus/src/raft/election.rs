@@ -20,9 +20,9 @@ pub(super) struct Poll {
 }
 
 impl Raft {
-    /// A disputing or rejoining node must not lead, an ineligible one has been told not to.
+    /// A rejoining node must not lead, an ineligible one has been told not to.
     pub(super) fn may_campaign(&self) -> bool {
-        self.eligible && self.disputed.is_none() && self.rejoin.is_none()
+        self.eligible && self.rejoin.is_none()
     }
 
     /// True while a leader is known to be alive: it was heard within the minimum election timeout.
@@ -34,6 +34,10 @@ impl Raft {
     pub(super) fn election_timeout(&mut self) {
         if !self.may_campaign() {
             self.become_follower(self.hard.term, None);
+            self.reset_election_timer();
+        } else if matches!(self.state, State::Candidate(_)) && self.hard_synced != self.hard {
+            // Nobody was asked yet, because this node's own vote is still on its way to a slow disk. Another campaign
+            // would wait behind this one.
             self.reset_election_timer();
         } else if self.peers.is_empty() {
             self.campaign();

@@ -2,7 +2,7 @@
 
 use super::{NUMBER_MAX, Raft, State};
 use crate::message::{Append, AppendReply, Body, Conflict};
-use crate::{Index, NodeId, Record, Term};
+use crate::{Index, NodeId, Record, Term, Write};
 
 #[derive(Debug, Default)]
 pub(super) struct Follower {
@@ -10,6 +10,16 @@ pub(super) struct Follower {
     pub leader: Option<NodeId>,
     /// Up to here the log is known to equal that leader's. Not the last index: what lies beyond may be a relic.
     pub verified: Index,
+}
+
+/// A record for which this node computed another result than its leader. It was cut off and never acknowledged, as if
+/// it had been lost on its way, so it stands in nobody's way: this node may vote and campaign without it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Disputed {
+    index: Index,
+    term: Term,
+    /// Only the leader of this term is told.
+    told_in: Term,
 }
 
 impl Follower {
@@ -60,7 +70,8 @@ impl Raft {
 
     /// Takes records that fit. Those already held are not written again: a delayed message must not cut off what came
     /// after it.
-    fn take(&mut self, append: Append) {
+    fn take(&mut self, mut append: Append) {
+        self.leave_out_disputed(&mut append);
         let State::Follower(follower) = &mut self.state else { unreachable!("made a follower just now") };
         let end = append.prev_index + append.records.len() as u64;
         // A leader has every committed record (leader completeness, §3.6.3): they need no comparison.
@@ -83,7 +94,7 @@ impl Raft {
     fn answer_append(&mut self, to: NodeId, round: u64, conflict: Option<Conflict>, carries_records: bool) {
         let State::Follower(follower) = &self.state else { return };
         let verified = follower.verified;
-        let mine = self.disputed.map_or(verified, |disputed| verified.min(disputed - 1));
+        let mine = verified;
         let durable = mine.min(self.log.synced());
         // A heartbeat is answered at once even while records are being synced, so that a slow disk deposes nobody.
         let at_once = self.hard_synced == self.hard && (durable == mine || !carries_records);
@@ -92,7 +103,10 @@ impl Raft {
             acknowledged: if at_once { durable } else { mine },
             round,
             conflict,
-            disputed: self.disputed,
+            disputed: self
+                .disputed
+                .filter(|disputed| disputed.told_in == self.hard.term)
+                .map(|disputed| disputed.index),
             rejoining: self.rejoin_nonce(),
         };
         if at_once {
@@ -107,14 +121,28 @@ impl Raft {
         if index <= self.log.commit() || index > self.log.last_index() {
             return; // decided already (the driver will find out), or cut off meanwhile
         }
-        self.disputed = Some(self.disputed.map_or(index, |disputed| disputed.min(index)));
-        match &self.state {
-            State::Follower(follower) => {
-                if let Some(leader) = follower.leader {
-                    self.answer_append(leader, 0, None, false);
-                }
-            }
-            _ => self.become_follower(self.hard.term, None),
+        let Some(term) = self.log.term_at(index) else { return };
+        let State::Follower(follower) = &mut self.state else { return };
+        follower.verified = follower.verified.min(index - 1);
+        let leader = follower.leader;
+        self.disputed = Some(Disputed { index, term, told_in: self.hard.term });
+        self.cut(index);
+        self.out.writes.push(Write::Splice { from: index, records: Vec::new() });
+        if let Some(leader) = leader {
+            self.answer_append(leader, 0, None, false);
+        }
+    }
+
+    /// Does not take a disputed record again, unless the others have committed it: then it is this node that is wrong,
+    /// and applying it will show that.
+    fn leave_out_disputed(&mut self, append: &mut Append) {
+        let Some(disputed) = &mut self.disputed else { return };
+        let Some(position) = append.records.iter().position(|record| record.index == disputed.index) else { return };
+        if append.records[position].term != disputed.term || append.commit >= disputed.index {
+            self.disputed = None; // replaced by another record, or decided
+        } else {
+            disputed.told_in = self.hard.term;
+            append.records.truncate(position);
         }
     }
 }

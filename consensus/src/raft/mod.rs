@@ -23,7 +23,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use self::election::Poll;
-use self::follower::Follower;
+use self::follower::{Disputed, Follower};
 use self::leader::Leader;
 use self::rejoin::Rejoin;
 use crate::log::Log;
@@ -67,7 +67,8 @@ pub struct Raft {
     leader_heard: Option<u64>,
     eligible: bool,
     /// First record whose result this node disputes.
-    disputed: Option<Index>,
+    /// A record that this node does not take unless it is committed.
+    disputed: Option<Disputed>,
     /// Some while this node promises nothing because it lost its disk.
     rejoin: Option<Rejoin>,
 
@@ -259,16 +260,19 @@ impl Raft {
     fn splice(&mut self, records: Vec<Record>) {
         let Some(from) = records.first().map(|record| record.index) else { return };
         if from <= self.log.last_index() {
-            self.log.cut(from);
-            for syncing in &mut self.syncing {
-                syncing.last_index = syncing.last_index.min(from - 1);
-            }
-            self.disputed = self.disputed.filter(|disputed| *disputed < from);
+            self.cut(from);
         }
         for record in &records {
             self.log.push(record.clone());
         }
         self.out.writes.push(Write::Splice { from, records });
+    }
+
+    fn cut(&mut self, from: Index) {
+        self.log.cut(from);
+        for syncing in &mut self.syncing {
+            syncing.last_index = syncing.last_index.min(from - 1);
+        }
     }
 
     fn commit_to(&mut self, index: Index) {
@@ -322,14 +326,13 @@ impl Raft {
         assert!(log.commit() <= log.last_index() && log.synced() <= log.last_index());
         assert!(log.first_cached() <= log.commit() + 1, "uncommitted records are in memory");
         assert!(log.last_term() <= self.hard.term, "records are of known terms");
-        assert!(self.disputed.is_none_or(|disputed| disputed <= log.last_index()));
         match &self.state {
             State::Follower(follower) => assert!(follower.verified <= log.last_index()),
             State::PreCandidate(_) => assert!(self.may_campaign()),
             State::Candidate(_) => assert!(self.hard.vote == Some(self.id) && self.may_campaign()),
             State::Leader(leader) => {
                 assert!(self.hard_synced.term == self.hard.term && self.hard.vote == Some(self.id));
-                assert!(self.rejoin.is_none() && self.disputed.is_none() && self.eligible);
+                assert!(self.rejoin.is_none() && self.eligible);
                 assert!(leader.first_index <= log.last_index(), "a leader has its no-op");
             }
         }

@@ -180,12 +180,14 @@ impl Raft {
     fn next_chunk(&mut self, id: NodeId) -> Option<Vec<Record>> {
         let State::Leader(leader) = &mut self.state else { return None };
         let peer = leader.peers.get_mut(&id)?;
+        // One that disputes a record does not take it before it is committed; it still hears what is.
+        let commit = self.log.commit();
+        let settled = peer.disputed.is_none_or(|disputed| peer.next < disputed || commit >= disputed);
         if peer.probing {
             let ask = !std::mem::replace(&mut peer.asked, true);
-            return ask.then(|| self.log.chunk(peer.next, self.chunk_bytes_max).unwrap_or_default());
+            let chunk = || self.log.chunk(peer.next, self.chunk_bytes_max).filter(|_| settled).unwrap_or_default();
+            return ask.then(chunk);
         }
-        // One that disputes a record would not acknowledge more; it still hears what is committed.
-        let settled = peer.disputed.is_none_or(|disputed| peer.next <= disputed);
         if !settled
             || peer.loading.is_some()
             || peer.next > self.log.last_index()

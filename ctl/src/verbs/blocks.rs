@@ -147,7 +147,10 @@ pub async fn blocks(context: &mut Context, from: u64, to: Option<u64>, export: b
                     let hash: String = block.hash().to_string().chars().take(16).collect();
                     line(&format!(
                         "{:>8}  {hash:<16}  {:>6}  {:<8}  {:>8}",
-                        header.height, header.term, header.proposer, header.request_count
+                        header.height,
+                        header.term,
+                        header.proposer.as_str(),
+                        header.request_count
                     ));
                 }
             }

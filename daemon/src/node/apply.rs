@@ -57,12 +57,7 @@ impl<E: Engine> Node<E> {
         check_term(&block, record.term)?;
         if record.index == self.applied + 1 {
             let executed = self.state.check(&block)?;
-            self.checked = Some(Checked {
-                index: record.index,
-                term: record.term,
-                header: block.header,
-                executed,
-            });
+            self.checked = Some(Checked { index: record.index, term: record.term, header: block.header, executed });
         }
         Ok(())
     }
@@ -116,11 +111,8 @@ impl<E: Engine> Node<E> {
         };
         self.checked = None;
         let requests = checked.executed.entries.len();
-        let before: Vec<(Account, Option<Balance>)> = checked
-            .executed
-            .accounts_changed()
-            .map(|account| (account.clone(), self.state.balance(account)))
-            .collect();
+        let before: Vec<(Account, Option<Balance>)> =
+            checked.executed.accounts_changed().map(|account| (account.clone(), self.state.balance(account))).collect();
         let delta = self.state.commit(checked.executed, &checked.header);
         let balances: Vec<(Account, Option<Balance>, Balance)> = before
             .into_iter()

@@ -93,7 +93,9 @@ impl<E: Engine> Node<E> {
                 self.reply(token, reply);
             }
             ApiRequest::Watch => self.watch(token),
-            _ => self.fail(token, FailKind::Usage, "wrong_socket", "a node does not answer this; ask the relay's socket"),
+            _ => {
+                self.fail(token, FailKind::Usage, "wrong_socket", "a node does not answer this; ask the relay's socket")
+            }
         }
     }
 
@@ -124,7 +126,8 @@ impl<E: Engine> Node<E> {
             return; // sent again because the answer was slow: it is on its way
         }
         let origin = Origin::Peer { peer, call };
-        let refused = |error: String| ApiReply::Failed { kind: FailKind::Usage, code: "bad_request".into(), message: error };
+        let refused =
+            |error: String| ApiReply::Failed { kind: FailKind::Usage, code: "bad_request".into(), message: error };
         match ask {
             Ask::Write(bytes) => match Request::decode(&bytes) {
                 Ok(request) => self.admit(Kind::Write(request), bytes.len(), origin, timeout_ms),

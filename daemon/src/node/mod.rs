@@ -4,10 +4,10 @@
 //! and clock. Nothing in this module reads a clock, touches a disk or a socket, or starts a thread: time comes in with
 //! each event as [`Now`]. So a run is a function of its inputs, and the code that ships is the code that is simulated.
 //!
-//! How a write travels: [`calls`] admits it (a known id is answered from applied state at once) and routes it to the
-//! leader; there [`batch`] executes everything that waits on the applied state, mines, and proposes one block;
-//! [`apply`] commits what consensus has committed and answers. Reads wait for a barrier of the leader ([`reads`]).
-//! [`peers`] checks every frame's cluster and incarnation; [`clock`] compares wall clocks; [`rejoin`] brings back a
+//! How a write travels: `calls` admits it (a known id is answered from applied state at once) and routes it to the
+//! leader; there `batch` executes everything that waits on the applied state, mines, and proposes one block;
+//! `apply` commits what consensus has committed and answers. Reads wait for a barrier of the leader (`reads`).
+//! `peers` checks every frame's cluster and incarnation; `clock` compares wall clocks; `rejoin` brings back a
 //! node whose disk was lost.
 
 mod api;
@@ -29,7 +29,7 @@ use raftbank_consensus::{self as consensus, Engine, Input, Message, NodeId, Outp
 use raftbank_ledger::{Account, Balance, NodeName, State};
 use raftbank_store::{Batch, StateWrite};
 
-pub use self::api::{Action, Event, LinkChange, Notice, NodeConfig, Now};
+pub use self::api::{Action, Event, LinkChange, NodeConfig, Notice, Now};
 
 use self::apply::Checked;
 use self::batch::Proposal;
@@ -105,6 +105,7 @@ pub struct Node<E: Engine = Raft> {
     peers: BTreeMap<NodeId, Peer>,
     linked: bool,
     last_beacon_ms: u64,
+    last_beacon_height: u64,
     last_retry_ms: u64,
     clock_skew: bool,
     rejoin: Option<Rejoin>,
@@ -172,6 +173,7 @@ impl<E: Engine> Node<E> {
             peers,
             linked: false,
             last_beacon_ms: 0,
+            last_beacon_height: 0,
             last_retry_ms: 0,
             clock_skew: false,
             rejoin,
@@ -234,7 +236,8 @@ impl<E: Engine> Node<E> {
         self.rejoin_tick();
         self.judge_clock();
         if self.stopping_since.is_some_and(|since| {
-            self.now.mono_ms.saturating_sub(since) >= SHUTDOWN_MS || (self.proposals.is_empty() && self.mining.is_none())
+            self.now.mono_ms.saturating_sub(since) >= SHUTDOWN_MS
+                || (self.proposals.is_empty() && self.mining.is_none())
         }) {
             self.stop(0, "stopped as asked".to_owned());
         }

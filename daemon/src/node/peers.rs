@@ -117,8 +117,11 @@ impl<E: Engine> Node<E> {
     }
 
     pub(super) fn peer_known(&mut self, from: NodeId, incarnation: u64) {
+        let now_ms = self.now.mono_ms;
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.incarnation = Some(incarnation);
+            // The frame that told it was a valid one.
+            peer.heard_ms = Some(now_ms);
             if peer.storing == Some(incarnation) {
                 peer.storing = None;
             }
@@ -153,16 +156,19 @@ impl<E: Engine> Node<E> {
         self.reroute();
     }
 
-    /// Tells every peer that this node is there, each ten heartbeats.
+    /// Tells every peer that this node is there, each ten heartbeats, and its height at most a heartbeat after it has
+    /// changed.
     pub(super) fn beacon(&mut self) {
-        if self.linked && self.now.mono_ms.saturating_sub(self.last_beacon_ms) >= 10 * self.heartbeat_ms() {
+        let beats = if self.state.tip().height == self.last_beacon_height { 10 } else { 1 };
+        if self.linked && self.now.mono_ms.saturating_sub(self.last_beacon_ms) >= beats * self.heartbeat_ms() {
             self.send_beacons();
         }
     }
 
     fn send_beacons(&mut self) {
-        self.last_beacon_ms = self.now.mono_ms;
         let height = self.state.tip().height;
+        self.last_beacon_ms = self.now.mono_ms;
+        self.last_beacon_height = height;
         let ids: Vec<NodeId> = self.peers.keys().copied().collect();
         for id in ids {
             self.send(id, Body::Beacon { height });

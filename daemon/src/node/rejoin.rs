@@ -42,10 +42,8 @@ impl<E: Engine> Node<E> {
         let term = self.engine.status().term;
         match self.peers.get(&from).and_then(|peer| peer.incarnation) {
             Some(known) if known == incarnation => {
-                let awaited = AwaitedGroup {
-                    then: vec![Then::AnswerRejoin(from, incarnation, term)],
-                    ..AwaitedGroup::default()
-                };
+                let awaited =
+                    AwaitedGroup { then: vec![Then::AnswerRejoin(from, incarnation, term)], ..AwaitedGroup::default() };
                 self.persist(Vec::new(), awaited, Vec::new(), false);
             }
             _ => {

@@ -283,7 +283,8 @@ fn what_waits_goes_into_one_block_and_repeats_in_it_are_duplicates() {
         bank.held[node] = Some(Vec::new());
     }
     // The first is proposed alone; the others wait for it and are decided together.
-    let tokens: Vec<u64> = ["w0", "w1", "w2", "w1"].iter().map(|id| bank.write(leader, id, credit("alice", 1))).collect();
+    let tokens: Vec<u64> =
+        ["w0", "w1", "w2", "w1"].iter().map(|id| bank.write(leader, id, credit("alice", 1))).collect();
     for _ in 0..10 {
         for node in 0..3 {
             for group in bank.held[node].replace(Vec::new()).unwrap() {
@@ -344,7 +345,8 @@ fn a_leader_cut_off_refuses_and_the_majority_goes_on() {
     bank.run_ms(2_500);
     assert!(matches!(bank.replies[old][&token], ApiReply::Failed { kind: FailKind::NotExecuted, .. }));
 
-    let new = (0..3).find(|id| *id != old && bank.nodes[*id].role().0 == Role::Leader).expect("the majority has a leader");
+    let new =
+        (0..3).find(|id| *id != old && bank.nodes[*id].role().0 == Role::Leader).expect("the majority has a leader");
     assert!(is_committed(&bank.outcome(new, "b", credit("alice", 1))));
     bank.cut.clear();
     bank.run_ms(2_000);
@@ -408,6 +410,29 @@ fn a_frame_of_another_cluster_or_incarnation_is_refused() {
     bank.event(follower, Event::Frame { from: NodeId(leader as u8), payload: vec![1, 2, 3] });
     bank.event(follower, Event::Frame { from: NodeId(200), payload: vec![1, 2, 3] });
     assert!(is_committed(&bank.outcome(follower, "x", open("alice"))));
+}
+
+#[test]
+fn status_shows_who_is_reachable_and_how_far_each_is() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    let members = |bank: &mut Bank, at: usize| {
+        let token = bank.ask(at, ApiRequest::Status);
+        let ApiReply::Status(status) = &bank.replies[at][&token] else { panic!() };
+        status.members.iter().map(|member| (member.reachable, member.height)).collect::<Vec<_>>()
+    };
+    for at in 0..3 {
+        assert_eq!(members(&mut bank, at), [(true, 1); 3], "seen from {at}");
+    }
+    let cut = (leader + 1) % 3;
+    bank.isolate(cut);
+    bank.run_ms(3_000);
+    for at in 0..3 {
+        let reachable: Vec<bool> = members(&mut bank, at).into_iter().map(|(reachable, _)| reachable).collect();
+        let wanted: Vec<bool> = (0..3).map(|other| other == at || (other != cut && at != cut)).collect();
+        assert_eq!(reachable, wanted, "seen from {at}");
+    }
 }
 
 #[test]
