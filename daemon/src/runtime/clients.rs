@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use raftbank_consensus::Entry;
 use raftbank_store::{Reader, SledReader, StoreError};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 use raftbank_wire::server::{Incoming, Responder};
@@ -26,6 +28,11 @@ pub struct Clients {
     verifications: Arc<Semaphore>,
     reports: mpsc::Sender<Report>,
 }
+
+/// How long a block that is committed may be on its way to the store; longer than any sync that is not hopeless.
+const STORED_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks for it.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// A question that the store answers.
 enum Direct {
@@ -99,9 +106,9 @@ impl Clients {
             // The semaphores are never closed.
             let Ok(_permit) = turn.acquire_owned().await else { return };
             let job = move || match direct {
-                Direct::Block(height) => block(&reader, height, responder),
+                Direct::Block(at) => block(&reader, at, height, responder),
                 Direct::Blocks { from, to } => blocks(&reader, from, to, height, responder),
-                Direct::Verify => verify(&reader, responder),
+                Direct::Verify => verify(&reader, height, responder),
             };
             let outcome = tokio::task::spawn_blocking(job).await;
             let report = match outcome {
@@ -119,8 +126,20 @@ impl Clients {
 /// `Some`: damage was found. `Err`: the store cannot be read.
 type Outcome = Result<Option<String>, StoreError>;
 
-fn block(reader: &SledReader, height: u64, responder: Responder) -> Outcome {
-    match reader.block(height) {
+/// Reads a block. One up to `head`, this node's height, is committed, but may still be on its way to the store.
+fn stored(reader: &SledReader, height: u64, head: u64) -> Result<Option<Entry>, StoreError> {
+    let started = Instant::now();
+    loop {
+        let found = reader.block(height)?;
+        if found.is_some() || height > head || started.elapsed() >= STORED_WITHIN {
+            return Ok(found);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn block(reader: &SledReader, height: u64, head: u64, responder: Responder) -> Outcome {
+    match stored(reader, height, head) {
         Ok(Some(bytes)) => responder.finish(&ApiReply::Block { bytes: bytes.to_vec() }),
         Ok(None) => {
             let message = format!("there is no block {height} here yet");
@@ -139,15 +158,18 @@ fn blocks(reader: &SledReader, from: u64, to: Option<u64>, head: u64, responder:
     }
     let mut count = 0;
     for height in from..=to.map_or(head, |to| to.min(head)) {
-        match reader.block(height) {
+        match stored(reader, height, head) {
             Ok(Some(bytes)) => {
                 if !responder.send_blocking(&ApiReply::Block { bytes: bytes.to_vec() }) {
                     return Ok(None);
                 }
                 count += 1;
             }
-            // The rows of the newest blocks may still be on their way to the store.
-            Ok(None) => break,
+            Ok(None) => {
+                let message = format!("the disk is slow: block {height} is not there yet; ask again");
+                responder.finish(&failed(FailKind::NotExecuted, "disk_slow", message));
+                return Ok(None);
+            }
             Err(error) => return unreadable(error, responder),
         }
     }
@@ -155,7 +177,11 @@ fn blocks(reader: &SledReader, from: u64, to: Option<u64>, head: u64, responder:
     Ok(None)
 }
 
-fn verify(reader: &SledReader, responder: Responder) -> Outcome {
+fn verify(reader: &SledReader, head: u64, responder: Responder) -> Outcome {
+    // What is committed now is verified, too.
+    if let Err(error) = stored(reader, head, head) {
+        return unreadable(error, responder);
+    }
     let report = verify::books(reader, &mut |done, total| {
         // A client that does not keep up misses some progress, no more.
         responder.send(&ApiReply::Progress { done, total });
