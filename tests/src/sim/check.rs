@@ -53,12 +53,22 @@ struct Known {
     durable: u8,
 }
 
+/// A record that some node has seen committed.
+#[derive(Debug)]
+struct Committed {
+    term: Term,
+    /// Hash of the chain up to it.
+    chain: u64,
+    /// Term of the leader that committed it.
+    by: Term,
+}
+
 /// The observer.
 #[derive(Debug)]
 pub struct Checker {
     quorum: u32,
-    /// Term and chain hash of each committed record, from index 0.
-    committed: Vec<(Term, u64)>,
+    /// Each committed record, from index 0.
+    committed: Vec<Committed>,
     known: BTreeMap<(Index, Term), Known>,
     leaders: BTreeMap<Term, NodeId>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
@@ -69,7 +79,7 @@ impl Checker {
     pub fn new(members: usize) -> Self {
         Self {
             quorum: members as u32 / 2 + 1,
-            committed: vec![(0, GENESIS)],
+            committed: vec![Committed { term: 0, chain: GENESIS, by: 0 }],
             known: BTreeMap::new(),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -114,21 +124,22 @@ impl Checker {
         }
     }
 
-    /// A node reports a record as committed.
-    pub fn commit(&mut self, node: NodeId, record: &Record) -> Result<(), Violation> {
+    /// A node in term `by` reports a record as committed. The first to do so is always the leader that committed it.
+    pub fn commit(&mut self, node: NodeId, by: Term, record: &Record) -> Result<(), Violation> {
         let Record { index, term, .. } = record;
-        let Some((_, before)) = (*index as usize).checked_sub(1).and_then(|at| self.committed.get(at)) else {
+        let Some(before) = (*index as usize).checked_sub(1).and_then(|at| self.committed.get(at)) else {
             violated!("node {node:?} commits record {index} while only {} are committed", self.committed());
         };
-        let chain = chain_after(*before, record);
+        let before = before.chain;
+        let chain = chain_after(before, record);
         match self.committed.get(*index as usize) {
-            Some(committed) if *committed == (*term, chain) => Ok(()),
-            Some((other, _)) => {
+            Some(committed) if (committed.term, committed.chain) == (*term, chain) => Ok(()),
+            Some(Committed { term: other, .. }) => {
                 violated!("committed prefixes differ at {index}: node {node:?} has term {term}, others have {other}")
             }
             None => {
                 if let Some(previous) = record.entry.as_ref().and_then(|entry| extends(entry))
-                    && previous != *before
+                    && previous != before
                 {
                     violated!("committed record {index} does not extend its predecessor");
                 }
@@ -139,7 +150,7 @@ impl Checker {
                         self.quorum
                     );
                 }
-                self.committed.push((*term, chain));
+                self.committed.push(Committed { term: *term, chain, by });
                 Ok(())
             }
         }
@@ -151,7 +162,9 @@ impl Checker {
             violated!("election safety: {other:?} and {node:?} both lead in term {term}");
         }
         for (index, committed) in self.committed.iter().enumerate() {
-            if terms.get(index).copied().zip(chain.get(index).copied()) != Some(*committed) {
+            let held = terms.get(index).copied().zip(chain.get(index).copied());
+            // What a newer leader has committed meanwhile is none of this one's business: it will be deposed.
+            if committed.by < term && held != Some((committed.term, committed.chain)) {
                 violated!("leader completeness: {node:?} leads in term {term} without committed record {index}");
             }
         }

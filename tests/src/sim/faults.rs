@@ -7,7 +7,6 @@ use super::check::Violation;
 use super::dice::Dice;
 use super::disk::Disk;
 use super::network::Weather;
-use super::server::SYNC_US;
 use super::world::{Event, World};
 
 /// The faults of one seed.
@@ -87,7 +86,8 @@ impl World {
         self.links.heal();
         for node in self.ids() {
             self.resume(node);
-            self.server_mut(node).sync_us = SYNC_US;
+            let server = self.server_mut(node);
+            server.sync_us = server.healthy_sync_us;
             if self.server(node).up() {
                 self.step(node, Input::Eligible(true))?;
             } else {
@@ -143,8 +143,9 @@ impl World {
                 self.later(1, Event::LinkReset { node: peer, peer: node });
             }
             Fault::SlowDisk => {
-                let slow = self.server(node).sync_us == SYNC_US;
-                self.server_mut(node).sync_us = if slow { (20_000, 400_000) } else { SYNC_US };
+                let server = self.server_mut(node);
+                let healthy = server.sync_us == server.healthy_sync_us;
+                server.sync_us = if healthy { (20_000, 400_000) } else { server.healthy_sync_us };
             }
             Fault::LoseDisk => self.lose_disk(node, lasts_us),
             Fault::Ineligible => {

@@ -36,15 +36,14 @@ pub struct Server {
     pub collecting: Option<BTreeMap<NodeId, Term>>,
     /// Its clock runs a little fast or slow.
     pub tick_us: u64,
-    /// How long a sync takes.
+    /// How long a sync takes, at least and at most.
     pub sync_us: (u64, u64),
+    /// The same while the disk is well.
+    pub healthy_sync_us: (u64, u64),
 }
 
-/// A sync on a healthy disk.
-pub const SYNC_US: (u64, u64) = (200, 3_000);
-
 impl Server {
-    pub fn new(id: NodeId, members: usize, tick_us: u64) -> Self {
+    pub fn new(id: NodeId, members: usize, tick_us: u64, sync_us: (u64, u64)) -> Self {
         Self {
             id,
             engine: None,
@@ -62,7 +61,8 @@ impl Server {
             next_read: 1,
             collecting: None,
             tick_us,
-            sync_us: SYNC_US,
+            sync_us,
+            healthy_sync_us: sync_us,
         }
     }
 
@@ -92,7 +92,7 @@ impl Server {
         self.role = Role::Follower;
         self.term = image.hard.term;
         self.collecting = image.rejoining.then(BTreeMap::new);
-        self.sync_us = SYNC_US;
+        self.sync_us = self.healthy_sync_us;
         let (engine, output) = Raft::open(config, image.durable());
         self.engine = Some(engine);
         output

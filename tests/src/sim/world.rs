@@ -142,8 +142,9 @@ impl World {
     /// A rule that its first steps break.
     pub fn new(seed: u64, members: usize, readable: bool) -> Result<Self, Violation> {
         let mut dice = Dice::new(seed);
+        let sync_us = dice.pick(&[(200, 3_000), (200, 3_000), (5_000, 60_000)]);
         let servers = (0..members as u8)
-            .map(|id| Server::new(NodeId(id), members, dice.range(TICK_US * 95 / 100, TICK_US * 105 / 100)))
+            .map(|id| Server::new(NodeId(id), members, dice.range(TICK_US * 95 / 100, TICK_US * 105 / 100), sync_us))
             .collect();
         let chunk_bytes_max = dice.pick(&[100, 1_000, 1 << 20]);
         let cache_bytes_max = dice.pick(&[0, 300, 3_000, 1 << 20]);
@@ -398,8 +399,9 @@ impl World {
         self.trace.line(self.now_us, format_args!("{node:?}    says {event:?}"));
         match event {
             Said::Committed(records) => {
+                let by = self.server(node).term;
                 for record in &records {
-                    self.checker.commit(node, record)?;
+                    self.checker.commit(node, by, record)?;
                     self.server_mut(node).apply(record)?;
                     if let Some(entry) = &record.entry {
                         self.written(node, entry);
