@@ -337,6 +337,38 @@ fn sled_refuses_contradictions() {
     refuses_contradictions::<Disk>();
 }
 
+/// A record that a follower disputes is cut off, and nothing comes in its place until a leader sends something else.
+fn cuts_without_a_replacement<P: Place>() {
+    let mut chain = Chain::new();
+    chain.no_op(1);
+    chain.small_block(1);
+    chain.small_block(1);
+    let mut setup = chain.append_batch(1);
+    setup.writes.insert(0, Write::Hard(HardState { term: 1, vote: None }));
+    setup.state = vec![chain.applied(1)];
+    let place = P::create();
+    let (mut store, reader, _) = place.open().unwrap();
+    store.write(&setup).unwrap();
+    store.sync().unwrap();
+    let cut = Batch { writes: vec![Write::Splice { from: 3, records: Vec::new() }], ..Batch::default() };
+    store.write(&cut).unwrap();
+    store.sync().unwrap();
+    assert_eq!(reader.records(1, usize::MAX).unwrap().len(), 2);
+    drop((store, reader));
+    let (mut store, _reader, opened) = place.open().unwrap();
+    assert_eq!((opened.durable.last_index, opened.durable.tail.len(), opened.applied), (2, 1, 1));
+    store
+        .write(&Batch { writes: vec![Write::Splice { from: 3, records: chain.records(3) }], ..Batch::default() })
+        .unwrap();
+    store.sync().unwrap();
+}
+
+#[test]
+fn both_cut_without_a_replacement() {
+    cuts_without_a_replacement::<Memory>();
+    cuts_without_a_replacement::<Disk>();
+}
+
 fn opens_once<P: Place>() {
     let place = P::create();
     let first = place.open().unwrap();
