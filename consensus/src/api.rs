@@ -206,8 +206,9 @@ pub enum Input {
     },
     /// `false`: step down if leading, and do not campaign. `true` (the default) lifts that.
     Eligible(bool),
-    /// The driver computed another result for this record than its leader. It was not acknowledged yet, so it is cut off
-    /// as if it had been lost on its way, and not taken again unless it is committed.
+    /// The driver computed another result for this record than its leader. To be stepped right after the output that
+    /// wrote the record, whose `gated` messages must not be sent: then nobody has heard of it, and it is cut off as if
+    /// it had been lost on its way, and not taken again unless it is committed. Ignored for a record that is durable.
     Dispute(Index),
     /// Rejoining: every other member has told its durable term; this is the highest. Adopted with a vote for itself.
     RejoinTerms(Term),
@@ -241,7 +242,7 @@ pub enum Write {
     Splice {
         /// First index that is cut, and index of the first record.
         from: Index,
-        /// At least one.
+        /// None if a disputed record is only cut off.
         records: Vec<Record>,
     },
 }

@@ -121,3 +121,106 @@ pub(crate) struct Conflict {
     /// Its term.
     pub term: Term,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Entry;
+
+    /// Hex of the message's encoding, which must decode to the same message.
+    fn hex(term: Term, body: Body) -> String {
+        let message = Message { term, body };
+        let bytes = raftbank_codec::encode(&message);
+        assert_eq!(raftbank_codec::decode::<Message>(&bytes, 1 << 20).unwrap(), message);
+        for cut in 0..bytes.len() {
+            assert!(raftbank_codec::decode::<Message>(&bytes[..cut], 1 << 20).is_err());
+        }
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    // Term, then the kind as u32, then its fields; all little-endian.
+    const TERM_5: &str = "0500000000000000";
+
+    #[test]
+    fn golden_bytes_of_elections() {
+        let end = LogEnd { last_term: 3, last_index: 0x0102 };
+        let end_hex = "03000000000000000201000000000000";
+        assert_eq!(hex(5, Body::PreVote(end)), format!("{TERM_5}00000000{end_hex}"));
+        assert_eq!(
+            hex(5, Body::PreVoteReply { asked: 6, granted: true }),
+            format!("{TERM_5}01000000060000000000000001")
+        );
+        assert_eq!(hex(5, Body::Vote(end)), format!("{TERM_5}02000000{end_hex}"));
+        assert_eq!(hex(5, Body::VoteReply { granted: false }), format!("{TERM_5}0300000000"));
+        assert_eq!(hex(5, Body::Stale), format!("{TERM_5}06000000"));
+    }
+
+    #[test]
+    fn golden_bytes_of_appends() {
+        let append = Append {
+            prev_index: 1,
+            prev_term: 2,
+            commit: 3,
+            round: 4,
+            last_index: 6,
+            rejoin_nonce: 7,
+            records: vec![
+                Record { index: 2, term: 5, entry: None },
+                Record { index: 3, term: 5, entry: Some(Entry::from(vec![0xaa, 0xbb])) },
+            ],
+        };
+        assert_eq!(
+            hex(5, Body::Append(append)),
+            [
+                TERM_5,
+                "04000000",
+                "0100000000000000",
+                "0200000000000000",
+                "0300000000000000",
+                "0400000000000000",
+                "0600000000000000",
+                "0700000000000000",
+                "0200000000000000",                 // two records
+                "02000000000000000500000000000000", /* no entry */
+                "00",
+                "03000000000000000500000000000000", /* an entry of two bytes */
+                "010200000000000000aabb",
+            ]
+            .concat()
+        );
+        let conflict = Conflict { refused: 9, index: 8, term: 2 };
+        let reply = AppendReply {
+            verified: 1,
+            acknowledged: 2,
+            round: 3,
+            conflict: Some(conflict),
+            disputed: None,
+            rejoining: Some(4),
+        };
+        assert_eq!(
+            hex(5, Body::AppendReply(reply)),
+            [
+                TERM_5,
+                "05000000",
+                "0100000000000000",
+                "0200000000000000",
+                "0300000000000000",
+                "01090000000000000008000000000000000200000000000000",
+                "00",
+                "010400000000000000",
+            ]
+            .concat()
+        );
+    }
+
+    #[test]
+    fn a_length_that_lies_allocates_nothing() {
+        let mut bytes = raftbank_codec::encode(&Message { term: 5, body: Body::Stale });
+        bytes[8] = 4; // an append without its fields
+        assert!(raftbank_codec::decode::<Message>(&bytes, 1 << 20).is_err());
+        bytes.extend([0; 48]);
+        bytes.extend(u64::MAX.to_le_bytes()); // that many records
+        assert!(raftbank_codec::decode::<Message>(&bytes, 1 << 20).is_err());
+    }
+}

@@ -116,10 +116,13 @@ impl Raft {
         }
     }
 
-    /// The driver computed another result for a record than its leader did.
+    /// The driver computed another result for a record than its leader did, and withholds the acknowledgement.
     pub(super) fn dispute(&mut self, index: Index) {
         if index <= self.log.commit() || index > self.log.last_index() {
             return; // decided already (the driver will find out), or cut off meanwhile
+        }
+        if index <= self.log.synced() {
+            return; // it may be acknowledged, and what is acknowledged stays: applying it will show who is wrong
         }
         let Some(term) = self.log.term_at(index) else { return };
         let State::Follower(follower) = &mut self.state else { return };

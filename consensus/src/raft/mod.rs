@@ -66,7 +66,6 @@ pub struct Raft {
     /// When a leader was last heard.
     leader_heard: Option<u64>,
     eligible: bool,
-    /// First record whose result this node disputes.
     /// A record that this node does not take unless it is committed.
     disputed: Option<Disputed>,
     /// Some while this node promises nothing because it lost its disk.
