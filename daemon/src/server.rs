@@ -120,9 +120,13 @@ fn live(args: &Args, config: &Config, bank: Bank, started: Instant, logging: &Sh
 }
 
 fn cannot_bind(error: BindError) -> Failure {
+    use std::io::ErrorKind::{AddrInUse, NotFound, PermissionDenied};
     match error {
-        BindError::Io { path, source } => Failure::io(format!("the socket {} cannot be made", path.display()))(source),
-        error => Failure::Usage(error.to_string()),
+        // Whatever comes and goes, such as free descriptors; a folder that is missing does not come by itself.
+        BindError::Io { path, source } if !matches!(source.kind(), AddrInUse | NotFound | PermissionDenied) => {
+            Failure::io(format!("the socket {} cannot be made", path.display()))(source)
+        }
+        error => Failure::Usage(format!("node.socket: {error}")),
     }
 }
 

@@ -106,6 +106,13 @@ impl Bank {
         self.spawn(number, command);
     }
 
+    /// Starts a node under a supervisor that listens on `socket` (`sd_notify(3)`).
+    pub fn start_supervised(&mut self, number: usize, socket: &Path) {
+        let mut command = self.command(number);
+        command.env("NOTIFY_SOCKET", socket);
+        self.spawn(number, command);
+    }
+
     fn spawn(&mut self, number: usize, mut command: Command) {
         let log = std::fs::OpenOptions::new()
             .create(true)
