@@ -59,8 +59,10 @@ fn usage(error: &clap::Error) -> u8 {
     });
     if json && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let text = error.to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        Out::new(Format::Json).failure(&Failure::usage("usage", message));
+        // The first paragraph: what is missing stands in its further lines.
+        let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let message = lines.join(" ");
+        Out::new(Format::Json).failure(&Failure::usage("usage", message.trim_start_matches("error: ")));
     } else {
         let _ = error.print();
     }

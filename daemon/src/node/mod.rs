@@ -15,7 +15,7 @@ mod apply;
 mod batch;
 mod calls;
 mod clock;
-mod message;
+pub mod message;
 mod peers;
 mod reads;
 mod rejoin;
