@@ -134,7 +134,7 @@ impl Layout {
         write(&self.config("relay"), &relay)?;
         // A message may take 5 s each way: an answer takes up to 10 s, a heartbeat comes each 2 s.
         let timers = if slow {
-            "\n[timers]\ntick_ms = 50\nheartbeat_ms = 2000\nelection_min_ms = 15000\nelection_max_ms = 30000\n"
+            "\n[timers]\ntick_ms = 50\nheartbeat_ms = 2000\nelection_min_ms = 10000\nelection_max_ms = 20000\n"
         } else {
             ""
         };
