@@ -151,17 +151,19 @@ impl Tally {
 
 /// Reads and checks all rows.
 fn read(input: impl Read, prefix: Option<&str>) -> Result<Vec<Row>, Failure> {
+    let mut text = Vec::new();
     // One byte more than is allowed tells that there is too much.
-    let mut limited = input.take(BYTES_MAX + 1);
-    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&mut limited);
+    let unreadable = |error: std::io::Error| Failure::usage("bad_file", format!("the file cannot be read: {error}"));
+    input.take(BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > BYTES_MAX {
+        return Err(Failure::usage("file_too_large", format!("a file has at most {BYTES_MAX} bytes; split it")));
+    }
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&text[..]);
+    let mut lines = Lines { text: &text, at: 0, line: 1 };
     let mut rows = Vec::new();
     let mut record = StringRecord::new();
-    loop {
-        let more = reader.read_record(&mut record).map_err(|error| Failure::usage("bad_row", error.to_string()))?;
-        if !more {
-            break;
-        }
-        let line = record.position().map_or(0, csv::Position::line);
+    while reader.read_record(&mut record).map_err(|error| Failure::usage("bad_row", error.to_string()))? {
+        let line = lines.of(record.position().map_or(0, csv::Position::byte));
         if rows.is_empty() && record.iter().take(3).eq(["from", "to", "amount"]) {
             continue; // a header
         }
@@ -173,10 +175,28 @@ fn read(input: impl Read, prefix: Option<&str>) -> Result<Vec<Row>, Failure> {
             Failure { message, ..failure }
         })?);
     }
-    if reader.position().byte() > BYTES_MAX {
-        return Err(Failure::usage("file_too_large", format!("a file has at most {BYTES_MAX} bytes; split it")));
-    }
     Ok(rows)
+}
+
+/// The lines of a file, by offset. The reader's own count is one behind where lines end in CR LF or are blank.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the row that begins at or behind `offset`; offsets must not fall.
+    fn of(&mut self, offset: u64) -> u64 {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        while let Some(byte) = self.text.get(self.at)
+            && (self.at < offset || [b'\r', b'\n'].contains(byte))
+        {
+            self.line += u64::from(*byte == b'\n');
+            self.at += 1;
+        }
+        self.line
+    }
 }
 
 fn row(record: &StringRecord, line: u64, prefix: Option<&str>) -> Result<Row, Failure> {
@@ -213,7 +233,8 @@ mod tests {
     #[test]
     fn ids_come_from_the_row_or_from_its_line() {
         assert_eq!(ids("a,b,1,x\na,b,2\n", Some("p")).unwrap(), ["x", "p:2"]);
-        assert_eq!(ids("from,to,amount\r\na,b,1\r\n", Some("p")).unwrap(), ["p:2"]);
+        assert_eq!(ids("from,to,amount\r\na,b,1\r\na,b,2\r\n", Some("p")).unwrap(), ["p:2", "p:3"]);
+        assert_eq!(ids("\na,b,1\n\n\na,b,2", Some("p")).unwrap(), ["p:2", "p:5"]);
         assert_eq!(ids("a,b,1,x,\"rent, \"\"May\"\"\nand June\"\na,b,2\n", Some("p")).unwrap(), ["x", "p:3"]);
         assert!(ids("", None).unwrap().is_empty());
     }
