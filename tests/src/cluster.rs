@@ -40,7 +40,7 @@ pub struct Plan {
     pub timers: Option<[u64; 3]>,
     /// Makes the cluster unlike any other.
     pub salt: String,
-    /// Where each node's data is, instead of in its own folder.
+    /// A folder that holds one for each node (`n1`, `n2`, …) for its data, instead of the cluster's own.
     pub data: Option<PathBuf>,
     /// Further environment of the nodes.
     pub environment: Vec<(String, String)>,
@@ -151,7 +151,9 @@ impl Cluster {
 
     /// A node's data folder.
     pub fn data(&self, node: usize) -> PathBuf {
-        self.plan.data.clone().unwrap_or_else(|| self.folder.path().to_owned()).join(format!("{}.data", name(node)))
+        let folder =
+            self.plan.data.as_ref().map_or_else(|| self.folder.path().to_owned(), |base| base.join(name(node)));
+        folder.join(format!("{}.data", name(node)))
     }
 
     /// A node's socket.

@@ -5,4 +5,5 @@ pub mod binaries;
 pub mod cluster;
 pub mod history;
 pub mod load;
+pub mod powercut;
 pub mod sim;

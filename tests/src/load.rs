@@ -76,6 +76,13 @@ pub struct Attempt {
     pub fate: Fate,
 }
 
+impl Attempt {
+    /// Its outcome is known.
+    pub fn is_acknowledged(&self) -> bool {
+        matches!(self.fate, Fate::Acknowledged { .. })
+    }
+}
+
 /// Clients at work.
 #[derive(Debug)]
 pub struct Load {

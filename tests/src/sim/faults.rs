@@ -17,6 +17,8 @@ pub struct Faults {
     every_us: u64,
     /// How long a node stays down or stopped, and a cut lasts, at most.
     lasts_us: u64,
+    /// Writes from a leader for which a follower computes another result, of 1000.
+    disputes_per_mille: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,7 @@ impl Faults {
             weights,
             every_us: dice.pick(&[20_000, 60_000, 150_000, 400_000]),
             lasts_us: dice.pick(&[30_000, 300_000, 1_000_000]),
+            disputes_per_mille: dice.pick(&[0, 0, 0, 2, 20]),
         }
     }
 }
@@ -88,7 +91,9 @@ impl World {
             self.resume(node);
             let server = self.server_mut(node);
             server.sync_us = server.healthy_sync_us;
-            if self.server(node).up() {
+            if server.disputed {
+                self.crash(node, 1); // half of the members against the other half: somebody has to decide
+            } else if self.server(node).up() {
                 self.step(node, Input::Eligible(true))?;
             } else {
                 self.later(1, Event::Start(node));
@@ -98,7 +103,7 @@ impl World {
     }
 
     pub(super) fn fault(&mut self) -> Result<(), Violation> {
-        let Some(Faults { weights, every_us, lasts_us }) = &self.faults else { return Ok(()) };
+        let Some(Faults { weights, every_us, lasts_us, .. }) = &self.faults else { return Ok(()) };
         let (every_us, lasts_us) = (*every_us, *lasts_us);
         let fault = FAULTS[self.dice.weighted(weights)];
         let pause_us = self.dice.range(1, 2 * every_us);
@@ -159,7 +164,13 @@ impl World {
         Ok(())
     }
 
-    fn crash(&mut self, node: NodeId, down_us: u64) {
+    /// True if a follower now computes another result than its leader.
+    pub(super) fn disputes(&mut self) -> bool {
+        let per_mille = self.faults.as_ref().map_or(0, |faults| faults.disputes_per_mille);
+        per_mille > 0 && self.dice.chance(per_mille)
+    }
+
+    pub(super) fn crash(&mut self, node: NodeId, down_us: u64) {
         if !self.server(node).up() {
             return;
         }

@@ -34,6 +34,8 @@ pub struct Server {
     pub next_read: BarrierId,
     /// Rejoining: the terms collected so far; `None` once all are known.
     pub collecting: Option<BTreeMap<NodeId, Term>>,
+    /// It has disputed a record since it was started.
+    pub disputed: bool,
     /// Its clock runs a little fast or slow.
     pub tick_us: u64,
     /// How long a sync takes, at least and at most.
@@ -60,6 +62,7 @@ impl Server {
             reads: BTreeMap::new(),
             next_read: 1,
             collecting: None,
+            disputed: false,
             tick_us,
             sync_us,
             healthy_sync_us: sync_us,
@@ -93,6 +96,7 @@ impl Server {
         self.term = image.hard.term;
         self.collecting = image.rejoining.then(BTreeMap::new);
         self.sync_us = self.healthy_sync_us;
+        self.disputed = false;
         let (engine, output) = Raft::open(config, image.durable());
         self.engine = Some(engine);
         output

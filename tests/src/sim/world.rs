@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use raftbank_consensus::{
-    Config, Engine, Entry, Event as Said, HardState, Index, Input, Message, NodeId, Output, Role, Term, Timers,
+    Config, Engine, Entry, Event as Said, HardState, Index, Input, Message, NodeId, Output, Role, Term, Timers, Write,
 };
 
 use super::check::{Checker, Violation, violated};
@@ -33,6 +33,7 @@ pub enum Event {
     Client(usize),
     Fault,
     Start(NodeId),
+    Stop(NodeId),
     Resume { node: NodeId, epoch: u64 },
     Eligible { node: NodeId, epoch: u64 },
     RejoinAsk { node: NodeId, epoch: u64 },
@@ -55,6 +56,8 @@ pub struct Counts {
     pub reads: u64,
     pub reads_refused: u64,
     pub chunks_loaded: u64,
+    pub disputes: u64,
+    pub contradicted: u64,
     pub messages_lost: u64,
     /// The longest that a healed cluster took to agree and serve.
     pub recovery_ms_max: u64,
@@ -72,7 +75,7 @@ impl AddAssign for Counts {
 
 impl Counts {
     /// Every sum, with its name.
-    pub fn all(&self) -> [(&'static str, u64); 14] {
+    pub fn all(&self) -> [(&'static str, u64); 16] {
         [
             ("events", self.events),
             ("elections", self.elections),
@@ -87,6 +90,8 @@ impl Counts {
             ("reads", self.reads),
             ("reads refused", self.reads_refused),
             ("chunks loaded", self.chunks_loaded),
+            ("disputes", self.disputes),
+            ("leaders contradicted", self.contradicted),
             ("messages lost", self.messages_lost),
         ]
     }
@@ -96,7 +101,7 @@ impl Counts {
         self.all().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
     }
 
-    fn all_mut(&mut self) -> [&mut u64; 14] {
+    fn all_mut(&mut self) -> [&mut u64; 16] {
         [
             &mut self.events,
             &mut self.elections,
@@ -111,6 +116,8 @@ impl Counts {
             &mut self.reads,
             &mut self.reads_refused,
             &mut self.chunks_loaded,
+            &mut self.disputes,
+            &mut self.contradicted,
             &mut self.messages_lost,
         ]
     }
@@ -271,6 +278,10 @@ impl World {
                 return Ok(());
             }
             Event::Start(node) => return self.start(*node),
+            Event::Stop(node) => {
+                self.crash(*node, 100_000);
+                return Ok(());
+            }
             Event::Client(client) => return self.client(*client),
             Event::Fault => return self.fault(),
         };
@@ -307,7 +318,9 @@ impl World {
                 Ok(())
             }
             Event::RejoinTold { node, peer, term, .. } => self.rejoin_told(node, peer, term),
-            Event::Client(_) | Event::Fault | Event::Start(_) | Event::Resume { .. } => unreachable!("handled above"),
+            Event::Client(_) | Event::Fault | Event::Start(_) | Event::Stop(_) | Event::Resume { .. } => {
+                unreachable!("handled above")
+            }
         }
     }
 
@@ -359,7 +372,7 @@ impl World {
     }
 
     fn absorb(&mut self, node: NodeId, output: Output) -> Result<(), Violation> {
-        let Output { group, writes, eager, gated, loads, events } = output;
+        let Output { group, writes, eager, mut gated, loads, events } = output;
         if group.is_some() != !(writes.is_empty() && gated.is_empty()) {
             violated!("{node:?} numbers a group that is empty, or does not number one that is not");
         }
@@ -369,7 +382,7 @@ impl World {
         }
         for write in &writes {
             self.trace.line(self.now_us, format_args!("{node:?}    writes {write:?}"));
-            if let raftbank_consensus::Write::Splice { from, records } = write {
+            if let Write::Splice { from, records } = write {
                 let server = self.server_mut(node);
                 self.counts.conflicts_cut += u64::from(server.follow(write)? > 0);
                 let server = &self.servers[usize::from(node.0)];
@@ -378,6 +391,10 @@ impl World {
                     self.checker.written(node, record, term, chain)?;
                 }
             }
+        }
+        let disputed = self.disputed(node, &writes);
+        if disputed.is_some() {
+            gated.clear(); // whatever this output promises, it does not promise it
         }
         if group.is_some() {
             self.server_mut(node).disk.write(Item { group, writes, gated, ..Item::default() });
@@ -392,7 +409,27 @@ impl World {
             self.later(delay_us, Event::Load { node, epoch, peer, from, bytes_max });
         }
         self.sync(node);
-        Ok(())
+        match disputed {
+            Some(index) => self.step(node, Input::Dispute(index)),
+            None => Ok(()),
+        }
+    }
+
+    /// A record that this output takes from a leader, and for which this node computes another result.
+    fn disputed(&mut self, node: NodeId, writes: &[Write]) -> Option<Index> {
+        let from = writes.iter().find_map(|write| match write {
+            Write::Splice { from, records } if !records.is_empty() => Some(*from),
+            _ => None,
+        })?;
+        // Only what comes right after the applied state is executed before it is acknowledged.
+        let server = self.server(node);
+        let checks = server.applied + 1 == from && server.status().is_some_and(|status| status.role == Role::Follower);
+        if !checks || !self.disputes() {
+            return None;
+        }
+        self.server_mut(node).disputed = true;
+        self.counts.disputes += 1;
+        Some(from)
     }
 
     fn said(&mut self, node: NodeId, event: Said) -> Result<(), Violation> {
@@ -439,7 +476,12 @@ impl World {
                 }
                 Ok(())
             }
-            Said::Contradicted(index) => violated!("{node:?} is contradicted at {index}, though nobody disputes"),
+            Said::Contradicted(_) => {
+                // Its state is damaged, as a majority sees it: it stops.
+                self.counts.contradicted += 1;
+                self.later(0, Event::Stop(node));
+                Ok(())
+            }
             Said::RejoinComplete => {
                 self.server_mut(node).disk.write(Item { promoted: true, ..Item::default() });
                 Ok(())
@@ -476,7 +518,7 @@ impl World {
         let items = self.server_mut(node).disk.end_sync();
         for item in &items {
             for write in &item.writes {
-                if let raftbank_consensus::Write::Splice { records, .. } = write {
+                if let Write::Splice { records, .. } = write {
                     for record in records {
                         self.checker.durable(node, record.index, record.term);
                     }
