@@ -33,7 +33,7 @@ pub(super) struct Progress {
     /// Last index and bytes of each append that is not acknowledged.
     inflight: VecDeque<(Index, usize)>,
     inflight_bytes: usize,
-    /// Heartbeats since the last record was sent.
+    /// Heartbeats since the last record was sent, while some are not acknowledged.
     heartbeats: u32,
     /// An answer to this round or a later one that lacks records proves them lost.
     suspect_from: Option<u64>,
@@ -74,7 +74,8 @@ impl Progress {
 
     /// A heartbeat interval has passed.
     pub fn heartbeat(&mut self, round: u64) {
-        if !self.inflight.is_empty() {
+        // Also for what a probe carried, and what the peer held in memory when it crashed.
+        if !self.probing && self.next > self.matched + 1 {
             self.heartbeats += 1;
             if self.heartbeats == HEARTBEATS_PATIENCE {
                 self.suspect_from = Some(round);

@@ -122,6 +122,27 @@ fn lost_appends_are_sent_again_without_a_link_reset() {
 }
 
 #[test]
+fn what_a_follower_held_in_memory_only_is_sent_again_after_its_crash() {
+    let mut net = Net::on(vec![durable(&[1, 1], 1), durable(&[1], 1)], |_| {});
+    net.hang_disk(1);
+    for _ in 0..TIMERS.election_ticks_max {
+        net.tick(0, 1); // asks for the vote, which has to be durable
+    }
+    net.free_disk(1);
+    net.hang_disk(1);
+    net.deliver();
+    net.tick(0, 3); // everything is verified, nothing is durable
+    assert_eq!((net.role(0), net.last(1), net.committed(0)), (Role::Leader, 3, 0));
+    net.hung[1] = None;
+    let hard = net.nodes[1].hard;
+    (net.nodes[1], _) = Raft::open(config(1, 2), Durable { hard, ..durable(&[1], 1) });
+    for _ in 0..10 {
+        net.tick(0, 1);
+    }
+    assert_eq!((net.last(1), net.committed(0)), (3, 3));
+}
+
+#[test]
 fn a_delayed_append_cuts_nothing_off() {
     let mut net = Net::new(2);
     net.elect(0);
