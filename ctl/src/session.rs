@@ -107,7 +107,9 @@ impl Session {
             let call = client.call(ApiRequest::Write { request: request.clone(), timeout_ms }, left);
             match call.await {
                 // The daemon's "not executed" speaks of what it was just handed, not of an earlier try.
-                Ok(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) if handed => {}
+                Ok(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) if handed => {
+                    sleep(RETRY_EVERY.min(left)).await
+                }
                 Ok(reply) => return unfailed(reply).map_err(|failure| with_id(failure, id)),
                 Err(error) => handed |= !error.not_sent(),
             }
