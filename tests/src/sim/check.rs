@@ -71,7 +71,8 @@ pub struct Checker {
     committed: Vec<Committed>,
     known: BTreeMap<(Index, Term), Known>,
     leaders: BTreeMap<Term, NodeId>,
-    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// Each vote, with the incarnation of the disk that remembers it.
+    votes: BTreeMap<(NodeId, Term), (NodeId, u64)>,
 }
 
 impl Checker {
@@ -171,10 +172,10 @@ impl Checker {
         Ok(())
     }
 
-    /// A message leaves a node whose disk holds `hard` and `last_index` records.
+    /// A message leaves a node whose disk, the `incarnation`th, holds `hard` and `last_index` records.
     pub fn leaves(
         &mut self,
-        node: NodeId,
+        (node, incarnation): (NodeId, u64),
         to: NodeId,
         message: &Message,
         hard: HardState,
@@ -196,8 +197,12 @@ impl Checker {
         if hard.term < term || (hard.term == term && hard.vote != Some(vote)) {
             violated!("{node:?} sends a {kind} of term {term} for {vote:?} while its disk says {hard:?}");
         }
-        match self.votes.insert((node, term), vote) {
-            Some(earlier) if earlier != vote => violated!("{node:?} votes for {earlier:?} and {vote:?} in term {term}"),
+        match self.votes.insert((node, term), (vote, incarnation)) {
+            // A vote for itself may be lost with a disk: if anyone else had seen that term durably, the node would have
+            // adopted it while rejoining; and if nobody had, nobody voted for it.
+            Some((earlier, disk)) if earlier != vote && !(disk < incarnation && earlier == node) => {
+                violated!("{node:?} votes for {earlier:?} and {vote:?} in term {term}")
+            }
             _ => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 use raftbank_consensus::{Entry, Input, NodeId, Role};
 
 use super::check::{ENTRY_BYTES_MIN, Violation};
+use super::server::Server;
 use super::world::{Event, World};
 
 /// Microseconds until a client gives up on an answer and asks again.
@@ -68,7 +69,7 @@ impl World {
         Ok(())
     }
 
-    fn read(&mut self, node: NodeId) -> Result<(), Violation> {
+    pub(super) fn read(&mut self, node: NodeId) -> Result<(), Violation> {
         let floor = self.checker.committed();
         let server = self.server_mut(node);
         if !server.runs() {
@@ -78,6 +79,17 @@ impl World {
         server.next_read += 1;
         server.reads.insert(id, floor);
         self.step(node, Input::ReadBarrier(id))
+    }
+
+    /// A leader has just committed something: whoever else still thinks to lead must not answer a read without it.
+    pub(super) fn ask_former_leaders(&mut self, newest: NodeId) {
+        let former = |server: &&Server| server.id != newest && server.runs() && server.role == Role::Leader;
+        let former: Vec<NodeId> = self.servers.iter().filter(former).map(|server| server.id).collect();
+        for node in former {
+            if self.dice.chance(300) {
+                self.later(0, Event::Read(node));
+            }
+        }
     }
 
     /// An entry is committed, as a node says.

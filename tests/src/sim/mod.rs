@@ -9,8 +9,10 @@
 
 pub mod check;
 mod client;
+mod counts;
 mod dice;
 mod disk;
+mod driver;
 mod faults;
 mod network;
 mod run;
@@ -19,6 +21,7 @@ mod trace;
 mod world;
 
 pub use check::Violation;
+pub use counts::Counts;
 pub use run::{Failure, Summary, run_seed, run_seeds};
 pub use trace::Trace;
-pub use world::{Counts, TICK_US, World};
+pub use world::{TICK_US, World};

@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use raftbank_consensus::Index;
 
 use super::check::{Violation, violated};
+use super::counts::Counts;
 use super::dice::Dice;
-use super::world::{Counts, World};
+use super::world::World;
 
 /// After everything has healed, a cluster serves and agrees within this time. Elections take 0.3 s at most each; what
 /// is left covers elections that collide, and delayed messages from the worse time.

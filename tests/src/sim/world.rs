@@ -1,14 +1,14 @@
 //! The world of one run: its clock, its queue of events, and how a server's output becomes events.
 
 use std::collections::BTreeMap;
-use std::ops::AddAssign;
 
 use raftbank_consensus::{
-    Config, Engine, Entry, Event as Said, HardState, Index, Input, Message, NodeId, Output, Role, Term, Timers, Write,
+    Config, Engine, Entry, Event as Said, Index, Input, Message, NodeId, Output, Role, Term, Timers, Write,
 };
 
 use super::check::{Checker, Violation, violated};
 use super::client::Client;
+use super::counts::Counts;
 use super::dice::Dice;
 use super::disk::Item;
 use super::faults::Faults;
@@ -31,6 +31,7 @@ pub enum Event {
     LinkReset { node: NodeId, peer: NodeId },
     Propose { node: NodeId, epoch: u64, term: Term, last_index: Index, entry: Entry },
     Client(usize),
+    Read(NodeId),
     Fault,
     Start(NodeId),
     Stop(NodeId),
@@ -38,89 +39,6 @@ pub enum Event {
     Eligible { node: NodeId, epoch: u64 },
     RejoinAsk { node: NodeId, epoch: u64 },
     RejoinTold { node: NodeId, epoch: u64, peer: NodeId, term: Term },
-}
-
-/// What happened how often.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub events: u64,
-    pub elections: u64,
-    pub step_downs: u64,
-    pub conflicts_cut: u64,
-    pub crashes: u64,
-    pub crashes_that_lost_unsynced: u64,
-    pub disks_lost: u64,
-    pub rejoined: u64,
-    pub writes: u64,
-    pub retries: u64,
-    pub reads: u64,
-    pub reads_refused: u64,
-    pub chunks_loaded: u64,
-    pub disputes: u64,
-    pub contradicted: u64,
-    pub messages_lost: u64,
-    /// The longest that a healed cluster took to agree and serve.
-    pub recovery_ms_max: u64,
-}
-
-impl AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        let recovery_ms_max = self.recovery_ms_max.max(other.recovery_ms_max);
-        for (mine, theirs) in self.all_mut().into_iter().zip(other.all()) {
-            *mine += theirs.1;
-        }
-        self.recovery_ms_max = recovery_ms_max;
-    }
-}
-
-impl Counts {
-    /// Every sum, with its name.
-    pub fn all(&self) -> [(&'static str, u64); 16] {
-        [
-            ("events", self.events),
-            ("elections", self.elections),
-            ("step-downs", self.step_downs),
-            ("conflicts cut", self.conflicts_cut),
-            ("crashes", self.crashes),
-            ("crashes that lost unsynced data", self.crashes_that_lost_unsynced),
-            ("disks lost", self.disks_lost),
-            ("rejoined", self.rejoined),
-            ("writes", self.writes),
-            ("retries", self.retries),
-            ("reads", self.reads),
-            ("reads refused", self.reads_refused),
-            ("chunks loaded", self.chunks_loaded),
-            ("disputes", self.disputes),
-            ("leaders contradicted", self.contradicted),
-            ("messages lost", self.messages_lost),
-        ]
-    }
-
-    /// What a run of many seeds must have seen at least once to be worth something, and has not.
-    pub fn missing(&self) -> Vec<&'static str> {
-        self.all().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
-    }
-
-    fn all_mut(&mut self) -> [&mut u64; 16] {
-        [
-            &mut self.events,
-            &mut self.elections,
-            &mut self.step_downs,
-            &mut self.conflicts_cut,
-            &mut self.crashes,
-            &mut self.crashes_that_lost_unsynced,
-            &mut self.disks_lost,
-            &mut self.rejoined,
-            &mut self.writes,
-            &mut self.retries,
-            &mut self.reads,
-            &mut self.reads_refused,
-            &mut self.chunks_loaded,
-            &mut self.disputes,
-            &mut self.contradicted,
-            &mut self.messages_lost,
-        ]
-    }
 }
 
 /// A cluster and everything around it.
@@ -283,6 +201,7 @@ impl World {
                 return Ok(());
             }
             Event::Client(client) => return self.client(*client),
+            Event::Read(node) => return self.read(*node),
             Event::Fault => return self.fault(),
         };
         let server = self.server_mut(node);
@@ -318,7 +237,12 @@ impl World {
                 Ok(())
             }
             Event::RejoinTold { node, peer, term, .. } => self.rejoin_told(node, peer, term),
-            Event::Client(_) | Event::Fault | Event::Start(_) | Event::Stop(_) | Event::Resume { .. } => {
+            Event::Client(_)
+            | Event::Read(_)
+            | Event::Fault
+            | Event::Start(_)
+            | Event::Stop(_)
+            | Event::Resume { .. } => {
                 unreachable!("handled above")
             }
         }
@@ -373,7 +297,7 @@ impl World {
 
     fn absorb(&mut self, node: NodeId, output: Output) -> Result<(), Violation> {
         let Output { group, writes, eager, mut gated, loads, events } = output;
-        if group.is_some() != !(writes.is_empty() && gated.is_empty()) {
+        if group.is_some() == (writes.is_empty() && gated.is_empty()) {
             violated!("{node:?} numbers a group that is empty, or does not number one that is not");
         }
         self.trace.mix(&[eager.len() as u64, gated.len() as u64, writes.len() as u64, events.len() as u64]);
@@ -437,12 +361,16 @@ impl World {
         match event {
             Said::Committed(records) => {
                 let by = self.server(node).term;
+                let before = self.checker.committed();
                 for record in &records {
                     self.checker.commit(node, by, record)?;
                     self.server_mut(node).apply(record)?;
                     if let Some(entry) = &record.entry {
                         self.written(node, entry);
                     }
+                }
+                if self.checker.committed() > before {
+                    self.ask_former_leaders(node);
                 }
                 Ok(())
             }
@@ -489,11 +417,11 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, message: Message) -> Result<(), Violation> {
+    pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) -> Result<(), Violation> {
         let server = self.server(from);
         let (hard, last_index) = (server.disk.durable.hard, server.disk.durable.records.len() as Index);
         let incarnation = server.incarnation;
-        self.checker.leaves(from, to, &message, hard, last_index)?;
+        self.checker.leaves((from, incarnation), to, &message, hard, last_index)?;
         let copies = if self.links.open(from, to) { self.weather.copies(&mut self.dice) } else { Vec::new() };
         if copies.is_empty() {
             self.counts.messages_lost += 1;
@@ -503,93 +431,5 @@ impl World {
             self.later(delay_us, Event::Deliver { to, from, incarnation, message: message.clone() });
         }
         Ok(())
-    }
-
-    fn sync(&mut self, node: NodeId) {
-        let server = self.server_mut(node);
-        let (epoch, (min, max)) = (server.epoch, server.sync_us);
-        if server.disk.begin_sync() {
-            let delay_us = self.dice.range(min, max);
-            self.later(delay_us, Event::SyncDone { node, epoch });
-        }
-    }
-
-    fn sync_done(&mut self, node: NodeId) -> Result<(), Violation> {
-        let items = self.server_mut(node).disk.end_sync();
-        for item in &items {
-            for write in &item.writes {
-                if let Write::Splice { records, .. } = write {
-                    for record in records {
-                        self.checker.durable(node, record.index, record.term);
-                    }
-                }
-            }
-        }
-        for item in items {
-            for (to, message) in item.gated {
-                self.send(node, to, message)?;
-            }
-            if let Some(group) = item.group {
-                self.step(node, Input::Synced(group))?;
-            }
-            if item.promoted {
-                self.counts.rejoined += 1;
-                self.step(node, Input::Promote)?;
-            }
-        }
-        self.sync(node);
-        Ok(())
-    }
-
-    fn load(&mut self, node: NodeId, peer: NodeId, from: Index, bytes_max: usize) -> Result<(), Violation> {
-        let mut records = Vec::new();
-        let mut bytes = 0;
-        if !self.dice.chance(if self.faults.is_some() { 100 } else { 0 }) {
-            let server = self.server(node);
-            for record in server.disk.visible.records.iter().skip(from as usize - 1) {
-                bytes += record.entry.as_ref().map_or(0, |entry| entry.len());
-                if bytes > bytes_max && !records.is_empty() {
-                    break;
-                }
-                records.push(record.clone());
-            }
-            self.counts.chunks_loaded += u64::from(!records.is_empty());
-        }
-        self.step(node, Input::Loaded { peer, from, records })
-    }
-
-    /// A node that lost its disk asks every other member for its durable term.
-    fn rejoin_ask(&mut self, node: NodeId, epoch: u64) {
-        let (incarnation, Some(told)) = (self.server(node).incarnation, self.server(node).collecting.clone()) else {
-            return;
-        };
-        for peer in self.ids() {
-            let there = self.links.open(node, peer) && self.links.open(peer, node) && self.server(peer).runs();
-            if peer == node || told.contains_key(&peer) || !there {
-                continue;
-            }
-            let server = self.server_mut(peer);
-            // From now on it takes nothing from the former disk; and it tells a term only if that is durable.
-            server.known[usize::from(node.0)] = incarnation;
-            let HardState { term, .. } = server.disk.durable.hard;
-            if server.term == term {
-                let delay_us = self.dice.range(200, 100_000);
-                self.later(delay_us, Event::RejoinTold { node, epoch, peer, term });
-            }
-        }
-        self.later(100_000, Event::RejoinAsk { node, epoch });
-    }
-
-    fn rejoin_told(&mut self, node: NodeId, peer: NodeId, term: Term) -> Result<(), Violation> {
-        let others = self.servers.len() - 1;
-        let server = self.server_mut(node);
-        let Some(told) = &mut server.collecting else { return Ok(()) };
-        told.insert(peer, term);
-        if told.len() < others {
-            return Ok(());
-        }
-        let highest = told.values().copied().max().unwrap_or(0);
-        server.collecting = None;
-        self.step(node, Input::RejoinTerms(highest))
     }
 }
