@@ -132,7 +132,7 @@ Examples:
         /// The write's id.
         #[command(flatten)]
         id: IdArg,
-        /// A CSV file of from,to,amount[,id[,memo]] (`-`: standard input); at most 1,000,000 rows.
+        /// A CSV file of `from,to,amount[,id[,memo]]` (`-`: standard input); at most 1,000,000 rows.
         #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "amount", "id"])]
         batch: Option<PathBuf>,
         /// Rows without an id get PREFIX:LINE.
