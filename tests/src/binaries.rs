@@ -37,8 +37,8 @@ impl Binaries {
     /// # Errors
     /// They cannot be built.
     pub fn without_guard() -> Result<Self> {
-        let target = workspace().join("target").join("fault-injection");
-        let profile = profile_of(&folder()?);
+        let dir = folder()?;
+        let (target, profile) = (dir.with_file_name("fault-injection"), profile_of(&dir));
         build(&target, profile, "raftbankd", &["--features", "raftbankd/fault-injection"])?;
         Ok(Self { node: target.join(profile).join("raftbankd"), relay: program("raftbank-relayd")? })
     }
