@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,13 +13,12 @@ use raftbank_wire::api::{ApiReply, ApiRequest, NodeRole, StatusReply};
 use raftbank_wire::client::Client;
 
 use crate::binaries::Binaries;
+use crate::process::{end, free_address, signal_to, spawn, tail, told};
 
 /// Longest wait for anything that must happen soon; far above what a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How much of each log is shown when something fails.
-const TAIL_BYTES: u64 = 6_000;
 
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
@@ -489,55 +486,4 @@ impl Drop for Cluster {
 /// `n1` for node 0.
 pub fn name(node: usize) -> String {
     format!("n{}", node + 1)
-}
-
-/// A free port of the loopback interface. Another process may take it before it is used; then the relay says so.
-///
-/// # Errors
-/// The operating system's.
-pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr())?)
-}
-
-/// Sends a signal to a process that this test started and has not yet waited for.
-#[allow(unsafe_code)]
-fn signal_to(pid: u32, signal: libc::c_int) -> std::io::Result<()> {
-    let pid = libc::pid_t::try_from(pid).map_err(std::io::Error::other)?;
-    // SAFETY: kill() takes two integers and touches no memory of this process.
-    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-}
-
-fn spawn(mut command: Command, log: &Path) -> Result<Child> {
-    let file = fs::File::options().create(true).append(true).open(log)?;
-    let program = command.get_program().to_owned();
-    command
-        .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file)
-        .spawn()
-        .with_context(|| format!("starting {}", Path::new(&program).display()))
-}
-
-fn end(child: &mut Option<Child>) -> Result<()> {
-    if let Some(mut child) = child.take() {
-        child.kill().context("kill -9")?;
-        child.wait().context("waiting for the killed process")?;
-    }
-    Ok(())
-}
-
-fn told(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, signal) => format!("signal {signal:?}"),
-    }
-}
-
-fn tail(path: &Path) -> std::io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
