@@ -89,6 +89,21 @@ fn an_answer_of_an_older_term_or_round_vouches_for_nothing() {
 }
 
 #[test]
+fn the_refusal_of_a_stale_append_says_nothing_but_its_term() {
+    let mut net = Net::new(3);
+    net.elect(0);
+    net.isolate(0);
+    net.elect_next(1);
+    net.mail.clear();
+    net.step(0, Input::ReadBarrier(1));
+    let (_, _, append) = net.mail.iter().find(|(_, to, _)| *to == id(2)).unwrap().clone();
+    net.mail.clear();
+    net.step(2, Input::Receive { from: id(0), message: append });
+    let answers: Vec<_> = net.mail.iter().map(|(_, to, answer)| (*to, answer.kind(), answer.term())).collect();
+    assert_eq!(answers, [(id(0), "stale", 2)]);
+}
+
+#[test]
 fn reads_in_flight_are_bounded() {
     let mut net = Net::new(3);
     net.elect(0);
