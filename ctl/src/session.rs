@@ -144,7 +144,7 @@ impl Session {
                 "is raftbank-relayd running? try: systemctl status raftbank-relayd; another socket: --relay-socket PATH",
             ),
         };
-        let message = format!("{what} at {}: {error}", self.path.display());
+        let message = format!("{what}: {error}");
         Failure::new(FailKind::NotExecuted, "unreachable", message).hint(hint)
     }
 

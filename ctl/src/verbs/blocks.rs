@@ -1,6 +1,6 @@
 //! Verbs about the chain: block, blocks, export, verify.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,7 +16,7 @@ use super::Context;
 use super::writes::unexpected;
 use crate::dev::binary;
 use crate::failure::Failure;
-use crate::output::{SCHEMA, hex, line, table};
+use crate::output::{SCHEMA, bytes, hex, line, table};
 use crate::session::unfailed;
 
 /// A block as JSON: everything that is hashed is in it.
@@ -221,15 +221,27 @@ pub async fn verify(context: &mut Context) -> Result<(), Failure> {
 /// `raftbankd` cannot be started.
 pub fn verify_folder(context: &Context, dir: &Path) -> Result<u8, Failure> {
     let program = binary("raftbankd")?;
-    let output = if context.out.is_json() { "json" } else { "table" };
-    let status = Command::new(&program)
-        .arg("--verify")
-        .arg(dir)
-        .args(["--output", output])
-        .status()
-        .map_err(|error| Failure::internal(format!("{} cannot be started: {error}", program.display())))?;
-    let _ = std::io::stdout().flush();
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    let mut command = Command::new(&program);
+    command.arg("--verify").arg(dir);
+    let trouble =
+        |error: std::io::Error| Failure::internal(format!("{} cannot be started: {error}", program.display()));
+    let code = |status: std::process::ExitStatus| status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    if !context.out.is_json() {
+        return command.args(["--output", "table"]).status().map(code).map_err(trouble);
+    }
+    let output = command.args(["--output", "json"]).output().map_err(trouble)?;
+    if output.stdout.is_empty() && !output.status.success() {
+        // It could not even begin, and says why in a sentence only.
+        let text = String::from_utf8_lossy(&output.stderr);
+        let kind = match code(output.status) {
+            2 => FailKind::Usage,
+            6 => FailKind::Corruption,
+            _ => FailKind::Internal,
+        };
+        return Err(Failure::new(kind, "not_verified", text.trim().trim_start_matches("raftbankd: ")));
+    }
+    bytes(&output.stdout);
+    Ok(code(output.status))
 }
 
 /// A progress bar on a terminal, nothing elsewhere.
