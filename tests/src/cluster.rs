@@ -267,6 +267,32 @@ impl Cluster {
         self.ended(node).await
     }
 
+    /// SIGTERM; does not wait.
+    ///
+    /// # Errors
+    /// The node does not run.
+    pub fn terminate(&self, node: usize) -> Result<()> {
+        self.signal(node, libc::SIGTERM)
+    }
+
+    /// How a node ended, if it did since it was last asked. It is down then.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn end_of(&mut self, node: usize) -> Result<Option<ExitStatus>> {
+        let status = self.nodes[node].as_mut().map(Child::try_wait).transpose()?.flatten();
+        if status.is_some() {
+            self.nodes[node] = None;
+            self.frozen.remove(&node);
+        }
+        Ok(status)
+    }
+
+    /// The relay runs.
+    pub fn has_relay(&self) -> bool {
+        self.relay.is_some()
+    }
+
     /// Waits until a node ends by itself.
     ///
     /// # Errors

@@ -8,3 +8,5 @@ pub mod load;
 pub mod powercut;
 pub mod process;
 pub mod sim;
+pub mod torture;
+pub mod volume;

@@ -1,9 +1,10 @@
 //! Clients that transfer money all the time, through all nodes, and remember what they were told.
 //!
-//! Each has one request under way. An unknown outcome is asked for again with the same id until it is known.
+//! Each has one request under way. An unknown outcome is asked for again with the same id until it is known. Between
+//! its transfers a client reads, linearizably or what one node has.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use raftbank_wire::client::Client;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinHandle;
+
+pub use crate::history::{Attempt, Fate};
+use crate::history::{History, Moment, Sight, View};
 
 /// How long a client goes on asking for an unknown outcome after the load was told to end.
 const AFTERWARDS: Duration = Duration::from_secs(30);
@@ -37,50 +41,16 @@ pub struct LoadPlan {
     pub prefix: String,
     /// Deadline of one attempt.
     pub timeout: Duration,
+    /// How likely a client reads before a transfer, from 0 to 1.
+    pub reads: f64,
+    /// How long a client rests after each transfer.
+    pub rest: Duration,
 }
 
-/// What is known about one request in the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It stands in the chain, at this place.
-    Acknowledged {
-        /// Height of the block.
-        height: u64,
-        /// Place in the block.
-        index: u32,
-        /// `committed`, or the code of the refusal.
-        outcome: String,
-        /// Told on asking again.
-        duplicate: bool,
-    },
-    /// Not executed, and it never will be.
-    NotExecuted,
-    /// Nobody could say.
-    Unknown,
-    /// An answer that must not happen.
-    Surprise(String),
-}
-
-/// One request and what became of it.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    /// Its id.
-    pub id: String,
-    /// Before it was sent for the first time.
-    pub sent: Instant,
-    /// After its fate was known.
-    pub known: Instant,
-    /// How often it was sent.
-    pub tries: u32,
-    /// What became of it.
-    pub fate: Fate,
-}
-
-impl Attempt {
-    /// Its outcome is known.
-    pub fn is_acknowledged(&self) -> bool {
-        matches!(self.fate, Fate::Acknowledged { .. })
-    }
+/// Nanoseconds since this process first asked.
+pub fn moment() -> Moment {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(ORIGIN.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Clients at work.
@@ -88,7 +58,7 @@ impl Attempt {
 pub struct Load {
     ending: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
-    clients: Vec<JoinHandle<Vec<Attempt>>>,
+    clients: Vec<JoinHandle<History>>,
 }
 
 impl Load {
@@ -134,9 +104,9 @@ impl Load {
     ///
     /// # Errors
     /// A client panicked.
-    pub async fn finish(self) -> Result<Vec<Attempt>> {
+    pub async fn finish(self) -> Result<History> {
         self.ending.store(true, Ordering::Relaxed);
-        let mut all = Vec::new();
+        let mut all = History::default();
         for client in self.clients {
             all.extend(client.await.context("a client of the load")?);
         }
@@ -157,27 +127,68 @@ struct Teller {
 }
 
 impl Teller {
-    async fn work(mut self) -> Vec<Attempt> {
-        let mut attempts = Vec::new();
+    async fn work(mut self) -> History {
+        let mut history = History::default();
         while !self.ending.load(Ordering::Relaxed) {
-            let id = format!("{}-{}-{}", self.plan.prefix, self.number, attempts.len());
+            if self.rng.random_bool(self.plan.reads) {
+                history.views.extend(self.look().await);
+            }
+            let id = format!("{}-{}-{}", self.plan.prefix, self.number, history.attempts.len());
             let attempt = match self.transfer(&id) {
                 Ok(request) => self.ask(id, request).await,
                 Err(error) => {
-                    let now = Instant::now();
+                    let now = moment();
                     Attempt { id, sent: now, known: now, tries: 0, fate: Fate::Surprise(format!("{error:#}")) }
                 }
             };
             match attempt.fate {
                 Fate::Acknowledged { .. } => {
                     self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                    if !self.plan.rest.is_zero() {
+                        tokio::time::sleep(self.plan.rest).await;
+                    }
                 }
                 // Nobody is there: do not spin.
                 _ => tokio::time::sleep(PAUSE).await,
             }
-            attempts.push(attempt);
+            history.attempts.push(attempt);
         }
-        attempts
+        history
+    }
+
+    /// Reads something, at the node that it talks to. No answer is no lie.
+    async fn look(&mut self) -> Option<View> {
+        let client = self.client().await?;
+        let (timeout, sent) = (self.plan.timeout, moment());
+        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let local = self.rng.random_bool(0.3);
+        let asked = if self.rng.random_bool(0.2) {
+            ApiRequest::Accounts { local, timeout_ms }
+        } else {
+            let account = format!("a{}", self.rng.random_range(0..self.plan.accounts));
+            ApiRequest::Balance { account, local, timeout_ms }
+        };
+        let (height, sight) = match client.call(asked, timeout + Duration::from_secs(1)).await {
+            Ok(ApiReply::Balance { account, balance, height, .. }) => (height, Sight::Balance(account, Some(balance))),
+            Ok(ApiReply::Accounts { height, accounts }) => (height, Sight::Accounts(accounts)),
+            _ => {
+                self.elsewhere();
+                return None;
+            }
+        };
+        let (node, known) = (self.at, moment());
+        Some(View { node, sent, known, linearizable: !local, height: Some(height), sight })
+    }
+
+    /// The connection, made anew if need be.
+    async fn client(&mut self) -> Option<Client> {
+        if self.client.is_none() {
+            self.client = Client::connect(&self.plan.sockets[self.at], self.plan.timeout).await.ok();
+            if self.client.is_none() {
+                self.elsewhere();
+            }
+        }
+        self.client.clone()
     }
 
     fn transfer(&mut self, id: &str) -> Result<Request> {
@@ -189,13 +200,13 @@ impl Teller {
     }
 
     async fn ask(&mut self, id: String, request: Request) -> Attempt {
-        let sent = Instant::now();
+        let sent = moment();
         let mut attempt = Attempt { id, sent, known: sent, tries: 0, fate: Fate::Unknown };
         let mut patience = None;
         loop {
             attempt.tries += 1;
             let fate = self.try_once(&request).await;
-            attempt.known = Instant::now();
+            attempt.known = moment();
             match fate {
                 // "Not executed" tells about this attempt; an earlier one may still be under way.
                 Fate::NotExecuted if attempt.tries > 1 => {}
@@ -213,16 +224,7 @@ impl Teller {
     }
 
     async fn try_once(&mut self, request: &Request) -> Fate {
-        let client = match &self.client {
-            Some(client) => client.clone(),
-            None => match Client::connect(&self.plan.sockets[self.at], self.plan.timeout).await {
-                Ok(client) => self.client.insert(client).clone(),
-                Err(_) => {
-                    self.elsewhere();
-                    return Fate::NotExecuted;
-                }
-            },
-        };
+        let Some(client) = self.client().await else { return Fate::NotExecuted };
         let fate = write(&client, request, self.plan.timeout).await;
         if matches!(fate, Fate::Unknown | Fate::NotExecuted) {
             self.elsewhere();

@@ -6,20 +6,19 @@
 //! a simpler model, one file system without such a cache, keeps what it overwrote in place. A cut shuts both down
 //! without flushing their journals (`EXT4_IOC_SHUTDOWN`), kills the node, unmounts and mounts again. It needs root.
 
-use std::fs;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::binaries::Binaries;
 use crate::cluster::{Cluster, PATIENCE, Plan, name};
-use crate::history;
+use crate::history::{self, History};
 use crate::load::{Load, LoadPlan};
+use crate::volume::{Volume, own_mounts, tool};
 
 /// Set for nodes of a build that obeys it: nothing is synced.
 const NO_SYNC: &str = "RAFTBANK_TEST_UNSAFE_NO_SYNC";
@@ -27,8 +26,6 @@ const NODES: usize = 3;
 /// Size of the file system that a node sees, and of the one that holds it. Both files are sparse.
 const IMAGE_BYTES: u64 = 192 << 20;
 const PLATTER_BYTES: u64 = 320 << 20;
-/// Pause between two looks at what the kernel still holds.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is cut how often.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +92,7 @@ pub async fn run(options: Options) -> Result<Report> {
     for node in 0..NODES {
         cluster.start_node(node)?;
     }
-    let (mut report, mut attempts) = (Report::default(), Vec::new());
+    let (mut report, mut told) = (Report::default(), History::default());
     for cut in 0..options.cuts {
         cluster.leader().await?;
         let load = Load::start(&LoadPlan {
@@ -106,6 +103,8 @@ pub async fn run(options: Options) -> Result<Report> {
             amount_max: 10_000,
             prefix: format!("cut-{cut}"),
             timeout: Duration::from_secs(3),
+        reads: 0.3,
+        rest: Duration::ZERO,
         });
         let goal = rng.random_range(50..200);
         ensure!(load.progress(goal, PATIENCE).await, "no progress before cut {cut}\n{}", cluster.logs());
@@ -123,7 +122,7 @@ pub async fn run(options: Options) -> Result<Report> {
             cluster.start_node(node)?;
         }
         let served = load.progress(20, PATIENCE).await;
-        attempts.extend(load.finish().await?);
+        told.extend(load.finish().await?);
         let casualties = cluster.casualties();
         // A node that finds its books damaged ends at once, with exit code 6.
         let damaged = casualties.iter().any(|end| end.ends_with("exit code 6"));
@@ -135,9 +134,9 @@ pub async fn run(options: Options) -> Result<Report> {
         let wrong = if damaged {
             Some(format!("{casualties:?}\n{}", cluster.logs()))
         } else {
-            history::check(&mut cluster, &attempts).await.err().map(|error| format!("{error:#}"))
+            history::check(&mut cluster, &told).await.err().map(|error| format!("{error:#}"))
         };
-        report.acknowledged = attempts.iter().filter(|attempt| attempt.is_acknowledged()).count() as u64;
+        report.acknowledged = told.acknowledged();
         if let Some(wrong) = wrong {
             report.lost = Some(format!("after cut {cut} of {victims:?}: {wrong}"));
             return Ok(report);
@@ -194,96 +193,3 @@ impl Disk {
     }
 }
 
-/// A file system in a file.
-#[derive(Debug)]
-struct Volume {
-    image: PathBuf,
-    mount: PathBuf,
-    is_mounted: bool,
-}
-
-impl Volume {
-    fn make(image: PathBuf, mount: PathBuf, bytes: u64) -> Result<Self> {
-        fs::create_dir(&mount)?;
-        fs::File::create_new(&image)?.set_len(bytes)?;
-        tool(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
-        let mut volume = Self { image, mount, is_mounted: false };
-        volume.mount()?;
-        Ok(volume)
-    }
-
-    fn mount(&mut self) -> Result<()> {
-        tool(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(&self.image).arg(&self.mount))?;
-        self.is_mounted = true;
-        Ok(())
-    }
-
-    /// Unmounts, and waits until the kernel has let go of the file: another mount namespace may hold on to it for a
-    /// moment, and then a new mount would be the old one that was shut down.
-    fn unmount(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut unmounted = tool(Command::new("umount").arg(&self.mount));
-        while unmounted.is_err() && Instant::now() < deadline {
-            std::thread::sleep(PAUSE);
-            unmounted = tool(Command::new("umount").arg(&self.mount));
-        }
-        unmounted?;
-        self.is_mounted = false;
-        while is_held(&self.image)? {
-            ensure!(Instant::now() < deadline, "another mount namespace holds on to {}", self.image.display());
-            std::thread::sleep(PAUSE);
-        }
-        Ok(())
-    }
-
-    fn cut(&self) -> Result<()> {
-        let folder = fs::File::open(&self.mount)?;
-        shut_down(&folder).with_context(|| format!("the power of {}", self.mount.display()))
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        if self.is_mounted
-            && let Err(error) = tool(Command::new("umount").arg("-l").arg(&self.mount))
-        {
-            eprintln!("{} stays mounted: {error:#}", self.mount.display());
-        }
-    }
-}
-
-/// A loop device still has this file.
-fn is_held(image: &Path) -> Result<bool> {
-    let output = Command::new("losetup").arg("-j").arg(image).output().context("losetup cannot be run")?;
-    Ok(!output.stdout.is_empty())
-}
-
-/// Gives this thread, and the processes that it starts, a mount namespace of their own. Else a container that is started
-/// meanwhile would inherit the disks and keep them alive through a cut. With the last process the mounts go, too.
-#[allow(unsafe_code)]
-fn own_mounts() -> Result<()> {
-    // SAFETY: unshare() takes one integer and touches no memory of this process.
-    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
-        return Err(std::io::Error::last_os_error()).context("a mount namespace of its own");
-    }
-    tool(Command::new("mount").args(["--make-rprivate", "/"]))
-}
-
-/// Runs a tool of the system.
-fn tool(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("{program} cannot be run"))?;
-    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
-}
-
-/// Ends all writing to the file system at once, its journal not flushed.
-#[allow(unsafe_code)]
-fn shut_down(folder: &fs::File) -> std::io::Result<()> {
-    // EXT4_IOC_SHUTDOWN is _IOR('X', 125, __u32); 2 is EXT4_GOING_FLAGS_NOLOGFLUSH.
-    const SHUTDOWN: u32 = 0x8004_587d;
-    let no_log_flush: u32 = 2;
-    // SAFETY: the descriptor is open, and the kernel reads one u32 through the pointer, which lives until the call ends.
-    let result = unsafe { libc::ioctl(folder.as_raw_fd(), SHUTDOWN as _, &raw const no_log_flush) };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-}

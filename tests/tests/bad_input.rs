@@ -11,7 +11,7 @@ use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
 use raftbank_tests::ask::{TIMEOUT, balance};
 use raftbank_tests::binaries::{Binaries, program};
 use raftbank_tests::cluster::{Cluster, Plan};
-use raftbank_tests::history;
+use raftbank_tests::history::{self, History};
 use raftbank_tests::load::{Fate, transfer, write};
 
 /// One command that must fail.
@@ -123,7 +123,7 @@ async fn commands_that_make_no_sense() {
 
     let after = must(&cluster, &["accounts"]);
     assert_eq!(before, after, "something changed");
-    history::check(&mut cluster, &[]).await.unwrap();
+    history::check(&mut cluster, &History::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn requests_that_the_bank_refuses() {
     let client = cluster.client(1).await.unwrap();
     assert_eq!(balance(&client, "a0", TIMEOUT).await.unwrap(), 0);
     assert_eq!(balance(&client, "a1", TIMEOUT).await.unwrap(), 2_000_000);
-    history::check(&mut cluster, &[]).await.unwrap();
+    history::check(&mut cluster, &History::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn no_overdraft_with_many_transfers_in_flight() {
     }
     assert_eq!((paid, refused), (33, 67), "1000 is 33 times 30");
     assert_eq!(balance(&cluster.client(0).await.unwrap(), "a0", TIMEOUT).await.unwrap(), 10);
-    history::check(&mut cluster, &[]).await.unwrap();
+    history::check(&mut cluster, &History::default()).await.unwrap();
 }
 
 #[tokio::test]

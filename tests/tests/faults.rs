@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use raftbank_ledger::Block;
 use raftbank_tests::ask::{TIMEOUT, balance, clear, cut, heal, partition};
 use raftbank_tests::cluster::{Cluster, PATIENCE, Plan, name};
-use raftbank_tests::history;
-use raftbank_tests::load::{Attempt, Fate, Load, LoadPlan, transfer, write};
+use raftbank_tests::history::{self, History};
+use raftbank_tests::load::{Attempt, Fate, Load, LoadPlan, moment, transfer, write};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 
 /// Long enough for a node to notice that nobody hears it, short enough to wait for.
@@ -32,15 +32,17 @@ fn load(cluster: &Cluster, clients: usize, prefix: &str) -> Load {
         amount_max: 10,
         prefix: prefix.to_owned(),
         timeout: Duration::from_secs(3),
+        reads: 0.3,
+        rest: Duration::ZERO,
     })
 }
 
 /// Sends one transfer of `amount` from a0 to a1 at `node`.
 async fn pay(cluster: &Cluster, node: usize, id: &str, amount: u64, timeout: Duration) -> Attempt {
     let client = cluster.client(node).await.unwrap();
-    let sent = Instant::now();
+    let sent = moment();
     let fate = write(&client, &transfer(id, "a0", "a1", amount).unwrap(), timeout).await;
-    Attempt { id: id.to_owned(), sent, known: Instant::now(), tries: 1, fate }
+    Attempt { id: id.to_owned(), sent, known: moment(), tries: 1, fate }
 }
 
 async fn must_pay(cluster: &Cluster, node: usize, id: &str, amount: u64) -> Attempt {
@@ -87,7 +89,7 @@ async fn a_leader_alone_refuses_and_the_majority_goes_on() {
     cluster.converged().await.unwrap();
     assert_eq!(balance(&cluster.client(old).await.unwrap(), "a1", TIMEOUT).await.unwrap(), 1_000_006);
     // What was unknown is resolved by its id; what was not executed never was.
-    let now = Instant::now();
+    let now = moment();
     for (id, kind) in minority {
         if kind == FailKind::Unknown {
             attempts.push(must_pay(&cluster, old, &id, 100).await);
@@ -95,7 +97,7 @@ async fn a_leader_alone_refuses_and_the_majority_goes_on() {
             attempts.push(Attempt { id, sent: now, known: now, tries: 1, fate: Fate::NotExecuted });
         }
     }
-    history::check(&mut cluster, &attempts).await.unwrap();
+    history::check(&mut cluster, &attempts.into()).await.unwrap();
 }
 
 #[tokio::test]
@@ -185,7 +187,7 @@ async fn a_retry_after_a_lost_reply_gets_the_first_place() {
         // The same id with other content is refused, and changes nothing.
         let other = pay(&cluster, asked, &id, 2, TIMEOUT).await.fate;
         assert!(matches!(&other, Fate::Surprise(reply) if reply.contains("id_reused")), "{other:?}");
-        history::check(&mut cluster, &[lost]).await.unwrap();
+        history::check(&mut cluster, &vec![lost].into()).await.unwrap();
         return;
     }
     panic!("no reply was lost after its commit in 20 rounds\n{}", cluster.logs());
@@ -218,7 +220,7 @@ async fn five_nodes_serve_through_one_hub() {
     }
     let status = cluster.converged().await.unwrap();
     println!("term {} after three hubs", status.term);
-    history::check(&mut cluster, &[]).await.unwrap();
+    history::check(&mut cluster, &History::default()).await.unwrap();
 }
 
 #[tokio::test]

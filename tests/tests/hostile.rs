@@ -115,6 +115,8 @@ async fn strangers_harm_nobody() {
         amount_max: 10,
         prefix: "calm".to_owned(),
         timeout: Duration::from_secs(5),
+        reads: 0.3,
+        rest: Duration::ZERO,
     });
     let mut targets: Vec<Target> = cluster.sockets().into_iter().map(Target::Unix).collect();
     targets.push(Target::Unix(cluster.relay_socket()));

@@ -44,6 +44,8 @@ async fn what_was_acknowledged_survives_kills() {
         amount_max: 4_000,
         prefix: "kill".to_owned(),
         timeout: Duration::from_secs(3),
+        reads: 0.3,
+        rest: Duration::ZERO,
     });
     let begun = Instant::now();
     let mut processes = 0;

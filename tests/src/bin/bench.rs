@@ -140,15 +140,17 @@ async fn crowd(cluster: &mut Cluster, time: Duration) -> Result<(Vec<Attempt>, u
         amount_max: 10,
         prefix: "crowd".to_owned(),
         timeout: TIMEOUT,
+        reads: 0.0,
+        rest: Duration::ZERO,
     });
     tokio::time::sleep(time).await;
-    let attempts = load.finish().await?;
+    let attempts = load.finish().await?.attempts;
     ensure!(attempts.iter().all(Attempt::is_acknowledged), "some were not acknowledged\n{}", cluster.logs());
     Ok((attempts, cluster.converged().await?.height - before))
 }
 
 fn latencies(attempts: &[Attempt]) -> Vec<Duration> {
-    attempts.iter().map(|attempt| attempt.known - attempt.sent).collect()
+    attempts.iter().map(|attempt| Duration::from_nanos(attempt.known - attempt.sent)).collect()
 }
 
 /// What an append of a small record and its fdatasync take, in the folder of a node's data.
