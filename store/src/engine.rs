@@ -7,7 +7,7 @@
 //! - no more than [`UNSYNCED_BYTES_MAX`] are written between two syncs: sled reuses a segment once its successor was
 //!   *written*, and a power cut must not find the old copy overwritten while the new one is only in the page cache.
 
-use crate::{error::StoreError, quiet};
+use crate::{crashsafe, error::StoreError, quiet};
 use std::{
     fs::{File, OpenOptions},
     io::{self, ErrorKind},
@@ -84,6 +84,7 @@ impl Engine {
             let handle = open_handle(&handle_path)?;
             // What a killed predecessor left in the page cache becomes durable before sled builds on it.
             sync_handle(&handle, &handle_path)?;
+            remove_unfinished(sled_dir)?;
             Some(handle)
         } else {
             None
@@ -206,6 +207,24 @@ impl DoubleEndedIterator for Scan {
     fn next_back(&mut self) -> Option<Row> {
         self.step(DoubleEndedIterator::next_back)
     }
+}
+
+/// Removes the snapshots that sled began to write and did not finish: a full disk or a power cut leaves them. sled itself
+/// takes them for finished ones (it looks for another suffix than it writes) and reports corruption. The snapshot before
+/// is kept until the new one has its name, so nothing is lost.
+fn remove_unfinished(sled_dir: &Path) -> Result<(), StoreError> {
+    let listed = std::fs::read_dir(sled_dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut removed = false;
+    for entry in listed.map_err(|error| StoreError::io("reading the folder", sled_dir, error))? {
+        let file_name = entry.file_name();
+        let file_name = file_name.to_string_lossy();
+        if file_name.starts_with("snap.") && file_name.ends_with(".generating") {
+            let path = entry.path();
+            std::fs::remove_file(&path).map_err(|error| StoreError::io("removing", &path, error))?;
+            removed = true;
+        }
+    }
+    if removed { crashsafe::sync_dir(sled_dir) } else { Ok(()) }
 }
 
 fn open_handle(path: &Path) -> Result<File, StoreError> {

@@ -103,8 +103,8 @@ pub async fn run(options: Options) -> Result<Report> {
             amount_max: 10_000,
             prefix: format!("cut-{cut}"),
             timeout: Duration::from_secs(3),
-        reads: 0.3,
-        rest: Duration::ZERO,
+            reads: 0.3,
+            rest: Duration::ZERO,
         });
         let goal = rng.random_range(50..200);
         ensure!(load.progress(goal, PATIENCE).await, "no progress before cut {cut}\n{}", cluster.logs());
@@ -192,4 +192,3 @@ impl Disk {
         self.inner.mount()
     }
 }
-

@@ -24,8 +24,7 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Arguments { minutes, seed, round_seconds } = Arguments::parse();
-    let options =
-        Options { time: Duration::from_secs(60 * minutes), round: Duration::from_secs(round_seconds), seed };
+    let options = Options { time: Duration::from_secs(60 * minutes), round: Duration::from_secs(round_seconds), seed };
     let report = match run(options).await {
         Ok(report) => report,
         Err(error) => {

@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use raftbank_wire::api::{ApiRequest, LinkCommand};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use raftbank_wire::api::{ApiRequest, LinkCommand};
 
 use super::faults::Fault;
 use crate::ask;
@@ -70,6 +70,8 @@ impl Hands {
             }
             plan.data = Some(folder.path().to_owned());
         }
+        // A line for each block would hide what matters.
+        plan.environment.push(("RAFTBANKD_LOG__LEVEL".to_owned(), "warn".to_owned()));
         let cluster = Cluster::start(plan).await?;
         Ok(Self {
             cluster,
@@ -241,9 +243,8 @@ impl Hands {
     fn untrace(&mut self, node: usize) -> Result<()> {
         if let Some(mut child) = self.tracers.remove(&node) {
             // SIGTERM lets it detach; a killed tracer would leave its tracee running, too, but stopped in a call.
-            crate::process::signal_to(child.id(), libc::SIGTERM).or_else(|error| {
-                if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
-            })?;
+            crate::process::signal_to(child.id(), libc::SIGTERM)
+                .or_else(|error| if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) })?;
             child.wait()?;
         }
         Ok(())
@@ -299,11 +300,7 @@ impl Hands {
             self.cluster.start_node(node)?;
         }
         let casualties = self.cluster.casualties();
-        ensure!(
-            casualties.iter().all(|end| !end.starts_with("the relay")),
-            "{casualties:?}\n{}",
-            self.cluster.logs()
-        );
+        ensure!(casualties.iter().all(|end| !end.starts_with("the relay")), "{casualties:?}\n{}", self.cluster.logs());
         Ok(())
     }
 
