@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -276,9 +277,10 @@ impl Hands {
     async fn look(&mut self) -> Result<()> {
         for node in 0..self.cluster.size() {
             if let Some(status) = self.cluster.end_of(node)? {
-                let explained = match status.code() {
-                    Some(7) => self.failing.contains_key(&node),
-                    Some(0) => self.stopping.contains(&node),
+                let explained = match (status.code(), status.signal()) {
+                    (Some(7), _) => self.failing.contains_key(&node),
+                    // The signal itself ends a process that has only just begun.
+                    (Some(0), _) | (_, Some(libc::SIGTERM)) => self.stopping.contains(&node),
                     _ => false,
                 };
                 if !explained {
