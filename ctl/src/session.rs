@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 use raftbank_wire::client::{Client, ClientError};
+use raftbank_wire::retry::{Heard, Next, WriteRetry};
 use tokio::time::{Instant, sleep};
 
 use crate::failure::Failure;
@@ -99,24 +100,27 @@ impl Session {
     pub async fn write(&mut self, id: &str, request: Vec<u8>) -> Result<ApiReply, Failure> {
         let deadline = Instant::now() + self.timeout;
         let mut client = self.client().await.map_err(|failure| with_id(failure, id))?;
-        let mut handed = false;
+        let mut retry = WriteRetry::default();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            // The node gives its own verdict a little before this client gives up waiting for it.
-            let timeout_ms = u32::try_from(left.as_millis() * 19 / 20).unwrap_or(u32::MAX).max(1);
+            let timeout_ms = WriteRetry::timeout_ms(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
             let call = client.call(ApiRequest::Write { request: request.clone(), timeout_ms }, left);
-            match call.await {
-                // The daemon's "not executed" speaks of what it was just handed, not of an earlier try.
-                Ok(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) if handed => {
-                    sleep(RETRY_EVERY.min(left)).await
-                }
-                Ok(reply) => return unfailed(reply).map_err(|failure| with_id(failure, id)),
-                Err(error) => handed |= !error.not_sent(),
+            let heard = match call.await {
+                Ok(reply) => Heard::Reply(reply),
+                Err(error) if error.not_sent() => Heard::NotSent,
+                Err(_) => Heard::Nothing,
+            };
+            let answered = matches!(heard, Heard::Reply(_));
+            match retry.heard(heard) {
+                Next::Done(reply) => return unfailed(reply).map_err(|failure| with_id(failure, id)),
+                // The daemon is there and has nothing better to say yet: do not spin.
+                Next::Again if answered => sleep(RETRY_EVERY.min(left)).await,
+                Next::Again => {}
             }
             self.client = None;
             match self.reconnect(deadline).await {
                 Some(again) => client = again,
-                None if handed => return Err(unknown(id)),
+                None if retry.is_unknown() => return Err(unknown(id)),
                 None => return Err(with_id(self.silent(), id)),
             }
         }

@@ -1,11 +1,12 @@
 //! One node of a raftbank.
 //!
-//! [`node`] is what a node does, as a state machine without I/O; [`runtime`] is the shell of sockets, disk and clocks
+//! [`node`] is what a node does, as a state machine without I/O; [`driver`] orders its events and actions; [`runtime`] is the shell of sockets, disk and clocks
 //! around it; [`server`] is the program.
 
 pub mod args;
 pub mod check;
 pub mod config;
+pub mod driver;
 pub mod error;
 pub mod folder;
 pub mod genesis;

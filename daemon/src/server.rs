@@ -18,14 +18,15 @@ use tokio::sync::mpsc;
 
 use crate::args::Args;
 use crate::config::Config;
+use crate::driver::Ended;
 use crate::error::{EXIT_CORRUPT, Failure};
 use crate::genesis::Bank;
-use crate::node::{Event, Node, NodeConfig};
+use crate::node::{Event, NONCES_INLINE, Node, NodeConfig};
 use crate::runtime::clients::{Clients, READS_MAX, VERIFICATIONS_MAX};
 use crate::runtime::disk::Disk;
 use crate::runtime::loader::Loader;
 use crate::runtime::miner::Miner;
-use crate::runtime::{self, Ended, Report, Runtime};
+use crate::runtime::{self, Report, Runtime};
 use crate::status::Status;
 use crate::{check, folder, marker, verify};
 
@@ -203,6 +204,7 @@ fn node_config(config: &Config, bank: &Bank, id: NodeId, opened: &Opened) -> Res
         batch_bytes_max: config.batch.bytes_max,
         incarnation: opened.meta.incarnation,
         rejoining: opened.meta.rejoining,
+        nonces_inline: NONCES_INLINE,
         software: SOFTWARE.to_owned(),
     })
 }

@@ -9,6 +9,7 @@ use crate::merkle;
 use crate::names::{Account, RequestId};
 use crate::request::{Operation, Outcome, Refusal, Request};
 use crate::smt::Smt;
+use crate::violation::Violation;
 
 const ACCOUNT_DOMAIN: &[u8] = b"raftbank/account/1\n";
 const VALUE_DOMAIN: &[u8] = b"raftbank/value/1\n";
@@ -154,16 +155,18 @@ impl Bank {
 
     /// Makes it so. Returns what changed.
     ///
-    /// # Panics
-    /// If money came from nowhere.
-    pub fn adopt(&mut self, executed: Executed) -> Changes {
+    /// # Errors
+    /// Money came from nowhere: a balance is not the one on which the batch was executed. Nothing is changed then.
+    pub fn adopt(&mut self, executed: Executed) -> Result<Changes, Violation> {
         // Double entry: what one account gains another loses.
         let moved: Balance = executed
             .accounts
             .iter()
             .map(|(account, balance)| balance - self.accounts.get(account).copied().unwrap_or(0))
             .sum();
-        assert_eq!(moved, 0, "a block's deltas sum to zero");
+        if moved != 0 {
+            return Err(Violation::Unbalanced(moved));
+        }
         self.tree = executed.tree;
         let accounts: Vec<_> = executed.accounts.into_iter().collect();
         let values: Vec<_> = executed.values.into_iter().collect();
@@ -171,7 +174,7 @@ impl Bank {
         self.accounts.extend(accounts.iter().cloned());
         self.values.extend(values.iter().cloned());
         self.ids.extend(ids.iter().cloned());
-        (accounts, values, ids)
+        Ok((accounts, values, ids))
     }
 }
 

@@ -101,7 +101,7 @@ impl State {
         compare(genesis, &executed)?;
         let hash = genesis.hash();
         let tip = Tip { height: 0, hash, time_ms: info.time_ms, term: 0, state_root: executed.state_root };
-        let (accounts, values, ids) = bank.adopt(executed);
+        let (accounts, values, ids) = bank.adopt(executed)?;
         let state = Self { bank, tip: tip.clone(), cluster_id: hash, difficulty: info.difficulty };
         Ok((state, Delta { accounts, values, ids, tip }))
     }
@@ -203,9 +203,12 @@ impl State {
 
     /// Makes it so. Returns what changed, for the store.
     ///
+    /// # Errors
+    /// A balance has changed since the block was executed: this state is damaged, and is left as it is.
+    ///
     /// # Panics
-    /// If `executed` was not executed on this very state, or if money came from nowhere.
-    pub fn commit(&mut self, executed: Executed, header: &Header) -> Delta {
+    /// If `executed` was not executed on this very state.
+    pub fn commit(&mut self, executed: Executed, header: &Header) -> Result<Delta, Violation> {
         assert_eq!(executed.height, self.tip.height + 1, "executed on this state");
         assert_eq!(executed.state_root, header.state_root, "the block that was executed");
         assert_eq!(header.previous, self.tip.hash, "a block extends the one before");
@@ -216,9 +219,9 @@ impl State {
             term: header.term,
             state_root: executed.state_root,
         };
-        let (accounts, values, ids) = self.bank.adopt(executed);
+        let (accounts, values, ids) = self.bank.adopt(executed)?;
         self.tip = tip.clone();
-        Delta { accounts, values, ids, tip }
+        Ok(Delta { accounts, values, ids, tip })
     }
 
     /// Damages a balance without touching the tree, as a flipped bit in memory would. For tests that a damaged node

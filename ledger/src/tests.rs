@@ -67,7 +67,7 @@ fn push(state: &mut State, batch: Vec<Request>) -> (Block, Vec<Decision>) {
     let nonce = pow::mine(&header, 0, 1 << 20).unwrap();
     let block = Block { header: Header { nonce, ..header }, entries: executed.entries.clone() };
     let decisions = executed.decisions.clone();
-    state.commit(executed, &block.header);
+    state.commit(executed, &block.header).unwrap();
     (block, decisions)
 }
 

@@ -36,7 +36,7 @@ impl Verifier {
         let block = Block::decode(bytes)?;
         block.check_static(self.state.difficulty(), self.state.cluster_id())?;
         let executed = self.state.check(&block)?;
-        self.state.commit(executed, &block.header);
+        self.state.commit(executed, &block.header)?;
         self.blocks += 1;
         self.transactions += count(&block);
         Ok(())

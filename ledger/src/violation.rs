@@ -112,6 +112,9 @@ pub enum Violation {
         /// The block's.
         found: Hash,
     },
+    /// The postings of a block do not add up to zero.
+    #[error("the block's postings add up to {0} instead of 0: a balance is not the one that the chain gives")]
+    Unbalanced(i128),
     /// A block with nothing in it.
     #[error("the block is empty")]
     Empty,

@@ -20,7 +20,7 @@ mod types;
 
 pub use engine::Tuning;
 pub use error::StoreError;
-pub use memory::{MemoryDisk, MemoryReader, MemoryStore};
+pub use memory::{MemoryDisk, MemoryImage, MemoryReader, MemoryStore};
 pub use meta::{FORMAT, Meta};
 pub use sled_store::{FolderCopy, SledReader, SledStore};
 pub use types::{Batch, Expected, Opened, Reader, StateWrite, Store, StoredRows, Walk};

@@ -1,5 +1,6 @@
 //! A store in memory with the disk's bad habits: what was not synced can be lost, any beginning of it can survive, and
-//! a sync can fail.
+//! a sync can fail. It can be rolled back to an older image of itself, as by a restored backup; as in a folder, the
+//! high-water mark stands beside the image and is not rolled back with it.
 //!
 //! The disk outlives the store, as a real one does: [`MemoryDisk`] is kept by the test, [`MemoryStore`] by the node.
 
@@ -33,6 +34,17 @@ pub struct MemoryStore {
 #[derive(Clone)]
 pub struct MemoryReader(MemoryDisk);
 
+/// What a disk held at some time.
+#[derive(Clone)]
+pub struct MemoryImage(Image);
+
+/// What the disk must hold at least: the high-water mark.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    hard: HardState,
+    last_index: Index,
+}
+
 struct Inner {
     /// What survives a power cut for certain.
     synced: Image,
@@ -45,6 +57,9 @@ struct Inner {
     in_use: bool,
     syncs: u64,
     fail_next_sync: bool,
+    /// The mark as the last process wrote it, and what of it survives a power cut.
+    mark: Mark,
+    synced_mark: Mark,
 }
 
 impl MemoryDisk {
@@ -62,6 +77,8 @@ impl MemoryDisk {
             in_use: false,
             syncs: 0,
             fail_next_sync: false,
+            mark: Mark::default(),
+            synced_mark: Mark::default(),
         }))))
     }
 
@@ -75,6 +92,7 @@ impl MemoryDisk {
             return Err(StoreError::InUse { dir: name() });
         }
         meta::check(&inner.current.meta, &name(), &expected.cluster_id, &expected.node)?;
+        inner.check_mark()?;
         let opened = inner.current.opened()?;
         // What an open hands out counts as durable, so it is made durable, as on a real disk.
         inner.settle();
@@ -93,8 +111,56 @@ impl MemoryDisk {
             inner.synced.apply(step);
         }
         inner.current = inner.synced.clone();
+        inner.mark = inner.synced_mark;
         inner.end_life();
         steps.len() - kept
+    }
+
+    /// What a power cut would leave for certain.
+    #[must_use]
+    pub fn image(&self) -> MemoryImage {
+        MemoryImage(self.lock().synced.clone())
+    }
+
+    /// Puts an older image of this disk in the place of what it holds. The open store, if any, is dead from here on.
+    pub fn roll_back(&self, image: MemoryImage) {
+        let mut inner = self.lock();
+        inner.unsynced.clear();
+        inner.current = image.0.clone();
+        inner.synced = image.0;
+        inner.end_life();
+    }
+
+    /// Term, vote and last record that a power cut would leave for certain.
+    #[must_use]
+    pub fn synced_promises(&self) -> (HardState, Index) {
+        let inner = self.lock();
+        (inner.synced.hard, inner.synced.reach.last_index)
+    }
+
+    /// The same as far as the high-water mark knows it after a power cut.
+    #[must_use]
+    pub fn marked_promises(&self) -> (HardState, Index) {
+        let inner = self.lock();
+        (inner.synced_mark.hard, inner.synced_mark.last_index)
+    }
+
+    /// The node on this disk has not caught up since its former disk was lost.
+    #[must_use]
+    pub fn is_rejoining(&self) -> bool {
+        self.lock().synced.meta.rejoining
+    }
+
+    /// Takes back [`fail_next_sync`](Self::fail_next_sync).
+    pub fn mend(&self) {
+        self.lock().fail_next_sync = false;
+    }
+
+    /// Term of a record, if a power cut would leave it for certain.
+    #[must_use]
+    pub fn synced_term(&self, index: Index) -> Option<Term> {
+        let inner = self.lock();
+        (index <= inner.synced.reach.last_index).then(|| inner.synced.runs.term_at(index))
     }
 
     /// Kills the process: the page cache survives, so nothing is lost. The open store is dead from here on.
@@ -124,11 +190,31 @@ impl MemoryDisk {
     }
 }
 
+impl MemoryImage {
+    /// Term, vote and last record.
+    #[must_use]
+    pub fn promises(&self) -> (HardState, Index) {
+        (self.0.hard, self.0.reach.last_index)
+    }
+}
+
 impl Inner {
     fn settle(&mut self) {
         for step in std::mem::take(&mut self.unsynced) {
             self.synced.apply(&step);
         }
+        self.mark = Mark { hard: self.synced.hard, last_index: self.synced.reach.last_index };
+        // A promise's mark is synced at once, a record's later (`sync_mark`).
+        self.synced_mark.hard = self.mark.hard;
+    }
+
+    fn check_mark(&self) -> Result<(), StoreError> {
+        let (hard, promised) = (self.current.hard, self.mark.hard);
+        let vote_lost = hard.term == promised.term && promised.vote.is_some() && hard.vote != promised.vote;
+        if hard.term < promised.term || vote_lost || self.current.reach.last_index < self.mark.last_index {
+            return Err(StoreError::corrupt("the disk holds less than its high-water mark says".to_owned()));
+        }
+        Ok(())
     }
 
     fn end_life(&mut self) {
@@ -153,6 +239,9 @@ impl Inner {
                     let before = self.current.runs.term_at(from.saturating_sub(1));
                     self.current.reach.check_splice(*from, records, before)?;
                     if *from <= self.current.reach.last_index {
+                        for mark in [&mut self.mark, &mut self.synced_mark] {
+                            mark.last_index = mark.last_index.min(from - 1);
+                        }
                         self.take(Step::Cut(*from));
                     }
                     for record in records {
@@ -207,12 +296,15 @@ impl Store for MemoryStore {
     }
 
     fn sync_mark(&mut self) -> Result<(), StoreError> {
-        // This disk loses nothing that was synced, so it needs no mark.
-        self.attempt(|_| Ok(()))
+        self.attempt(|inner| {
+            inner.synced_mark = inner.mark;
+            Ok(())
+        })
     }
 
     fn close(mut self) -> Result<(), StoreError> {
-        self.sync()
+        self.sync()?;
+        self.sync_mark()
     }
 }
 

@@ -18,4 +18,5 @@ pub mod groups;
 pub mod hello;
 pub mod link;
 pub mod queue;
+pub mod retry;
 pub mod server;

@@ -22,7 +22,7 @@ pub struct NodeConfig {
     pub id: NodeId,
     /// All members in the order of the genesis file.
     pub names: Vec<NodeName>,
-    /// Seed of the election time-outs.
+    /// Random, another one at each start: seeds the election time-outs, and names this process in calls to peers.
     pub seed: u64,
     /// Length of one [`Event::Tick`], in milliseconds.
     pub tick_ms: u64,
@@ -36,6 +36,8 @@ pub struct NodeConfig {
     pub incarnation: u64,
     /// The folder was made by `--rejoin` and has not caught up yet.
     pub rejoining: bool,
+    /// Nonces tried at once, without the detour over [`Action::Mine`].
+    pub nonces_inline: u64,
     /// Name and version, for `status`.
     pub software: String,
 }

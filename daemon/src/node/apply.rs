@@ -113,7 +113,7 @@ impl<E: Engine> Node<E> {
         let requests = checked.executed.entries.len();
         let before: Vec<(Account, Option<Balance>)> =
             checked.executed.accounts_changed().map(|account| (account.clone(), self.state.balance(account))).collect();
-        let delta = self.state.commit(checked.executed, &checked.header);
+        let delta = self.state.commit(checked.executed, &checked.header)?;
         let balances: Vec<(Account, Option<Balance>, Balance)> = before
             .into_iter()
             .map(|(account, before)| {

@@ -8,8 +8,8 @@ use super::apply::Checked;
 use super::calls::{CallId, Kind, Place};
 use super::{Action, Node};
 
-/// Nonces tried at once, without the detour over the runtime's miner: enough for difficulties up to about 10.
-const NONCES_INLINE: u64 = 4_096;
+/// What [`NodeConfig::nonces_inline`](super::NodeConfig) should be: enough for difficulties up to about 10.
+pub const NONCES_INLINE: u64 = 4_096;
 
 /// A block that is executed and waits for its nonce.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ impl<E: Engine> Node<E> {
             for (id, _) in &waiters {
                 self.place(*id, Place::Mining);
             }
-            match pow::mine(&header, 0, NONCES_INLINE) {
+            match pow::mine(&header, 0, self.config.nonces_inline) {
                 Some(nonce) => self.propose(Header { nonce, ..header }, executed, waiters),
                 None => {
                     let job = self.next_job;
                     self.next_job += 1;
-                    let header = Header { nonce: NONCES_INLINE, ..header };
+                    let header = Header { nonce: self.config.nonces_inline, ..header };
                     self.actions.push(Action::Mine { job, header: header.clone() });
                     self.mining = Some(Mining { job, header, executed, waiters });
                 }

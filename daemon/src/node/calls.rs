@@ -8,7 +8,7 @@ use raftbank_consensus::{Engine, NodeId};
 use raftbank_ledger::{Account, Balance, Decision, Operation, Outcome, Request};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
 
-use super::message::{Ask, Body};
+use super::message::{Ask, Body, CallName};
 use super::{Action, Node};
 
 /// Numbers the calls of one node, in order of arrival.
@@ -27,7 +27,7 @@ pub(super) enum Origin {
     /// A client of this node.
     Client { token: u64 },
     /// A peer, under its own number.
-    Peer { peer: NodeId, call: u64 },
+    Peer { peer: NodeId, call: CallName },
 }
 
 /// What is asked.
@@ -118,7 +118,7 @@ impl<E: Engine> Node<E> {
     }
 
     /// The leader is asked by a peer.
-    pub(super) fn forwarded(&mut self, peer: NodeId, call: u64, ask: Ask, timeout_ms: u32) {
+    pub(super) fn forwarded(&mut self, peer: NodeId, call: CallName, ask: Ask, timeout_ms: u32) {
         if !self.leads() || self.stopping_since.is_some() {
             return self.send(peer, Body::Answer { call, reply: None });
         }
@@ -203,12 +203,14 @@ impl<E: Engine> Node<E> {
         call.exposed += 1;
         call.place = Place::Forwarded { to, at_ms: now };
         let timeout_ms = u32::try_from(call.deadline_ms.saturating_sub(now)).unwrap_or(u32::MAX);
-        self.send(to, Body::Forward { call: id, ask, timeout_ms });
+        let call = CallName { life: self.config.seed, number: id };
+        self.send(to, Body::Forward { call, ask, timeout_ms });
     }
 
     /// A peer answers what was forwarded to it.
-    pub(super) fn answered(&mut self, from: NodeId, id: CallId, reply: Option<ApiReply>) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
+    pub(super) fn answered(&mut self, from: NodeId, name: CallName, reply: Option<ApiReply>) {
+        let id = name.number;
+        let Some(call) = self.calls.get_mut(&id).filter(|_| name.life == self.config.seed) else { return };
         match reply {
             // The peer neither has it in a log nor ever will: this hand-over is undone. Whatever reason it gave
             // (it does not lead, it has too much to do), the call is tried again until its own deadline.

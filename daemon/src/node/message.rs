@@ -29,7 +29,7 @@ pub enum Body {
     /// A client's request on its way to the leader.
     Forward {
         /// The sender's number for it.
-        call: u64,
+        call: CallName,
         /// What is asked.
         ask: Ask,
         /// How long the client still waits, in milliseconds.
@@ -38,7 +38,7 @@ pub enum Body {
     /// The leader's answer to `Forward`.
     Answer {
         /// The asker's number.
-        call: u64,
+        call: CallName,
         /// `None`: not led here, and the request neither is nor ever will be in a log through this `Forward`.
         reply: Option<ApiReply>,
     },
@@ -56,6 +56,16 @@ pub enum Body {
         /// The sender's durable term.
         term: u64,
     },
+}
+
+/// A call between two nodes. A process numbers its calls from 1, so it takes a random number of the process as well: a
+/// late answer to an earlier process must not be taken for one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CallName {
+    /// Random, drawn when the asking process began.
+    pub life: u64,
+    /// The asker's number, unique in that life.
+    pub number: u64,
 }
 
 /// What a client may ask the leader through another node.

@@ -30,10 +30,12 @@ use raftbank_ledger::{Account, Balance, NodeName, State};
 use raftbank_store::{Batch, StateWrite};
 
 pub use self::api::{Action, Event, LinkChange, NodeConfig, Notice, Now};
+pub use self::batch::NONCES_INLINE;
 
 use self::apply::Checked;
 use self::batch::Proposal;
 use self::calls::{Call, CallId};
+use self::message::CallName;
 use self::peers::Peer;
 use self::reads::Reads;
 use self::rejoin::Rejoin;
@@ -87,7 +89,7 @@ pub struct Node<E: Engine = Raft> {
     // Requests.
     calls: BTreeMap<CallId, Call>,
     calls_by_token: BTreeMap<u64, CallId>,
-    calls_by_peer: BTreeMap<(NodeId, u64), CallId>,
+    calls_by_peer: BTreeMap<(NodeId, CallName), CallId>,
     deadlines: BTreeSet<(u64, CallId)>,
     calls_bytes: usize,
     next_call: CallId,
@@ -211,6 +213,12 @@ impl<E: Engine> Node<E> {
     /// The applied state, for the runtime's `verify` and for tests.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Damages a balance in memory, as a flipped bit would, for simulations.
+    #[doc(hidden)]
+    pub fn corrupt_balance_for_tests(&mut self, account: &Account, balance: Balance) {
+        self.state.corrupt_balance_for_tests(account, balance);
     }
 
     /// Index of the last applied record.

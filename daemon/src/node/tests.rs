@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bank;
+mod lives;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
 
 use self::bank::{Bank, account, balance, config, credit, fresh, genesis, is_committed, open, transfer};
 use super::message::{Body, Envelope, FRAME_BYTES_MAX};
-use super::{Event, LinkChange, Node};
+use super::{Event, LinkChange, Node, NodeConfig};
 
 #[test]
 fn writes_and_reads_at_any_node() {

@@ -2,22 +2,13 @@
 
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 
-use raftbank_consensus::{NodeId, Record};
+use raftbank_consensus::Record;
 use raftbank_store::{Reader, StoreError};
+
+use crate::driver::Load;
 
 /// Requests that may wait. The engine asks for one chunk per peer at a time.
 const QUEUE_MAX: usize = 32;
-
-/// One request to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// For whom.
-    pub peer: NodeId,
-    /// First index.
-    pub from: u64,
-    /// Stop after this many bytes.
-    pub bytes_max: usize,
-}
 
 /// The reading thread. It ends when this is dropped.
 pub struct Loader {

@@ -1,10 +1,9 @@
 //! The shell around a [`Node`]: sockets, the disk, proof-of-work, clocks and signals.
 //!
 //! One task owns the node. Whatever happens (a tick, a frame from the relay, a client's request, a completed sync, a
-//! found nonce) reaches it as an event; the actions that the node returns are performed in order. The node never
-//! waits: syncs ([`disk`]), reads of old records ([`loader`]) and proof-of-work ([`miner`]) run on threads of their
-//! own. All events that are ready are stepped before the actions are performed, so that requests that arrive together
-//! travel together and one sync serves all that waits.
+//! found nonce) reaches it as an event; the actions that the node returns are performed in order ([`crate::driver`]).
+//! The node never waits: syncs ([`disk`]), reads of old records ([`loader`]) and proof-of-work ([`miner`]) run on
+//! threads of their own.
 
 pub mod clients;
 pub mod disk;
@@ -12,22 +11,23 @@ pub mod loader;
 pub mod miner;
 pub mod notices;
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use raftbank_consensus::NodeId;
-use raftbank_ledger::NodeName;
-use raftbank_store::StoreError;
+use raftbank_ledger::{Header, NodeName};
+use raftbank_store::{Batch, StoreError};
+use raftbank_wire::api::ApiReply;
 use raftbank_wire::link::{LinkEvent, LinkSender};
 use raftbank_wire::server::Incoming;
 use tokio::sync::mpsc;
 
 use self::clients::Clients;
 use self::disk::Disk;
-use self::loader::{Load, Loader};
+use self::loader::Loader;
 use self::miner::Miner;
+use crate::driver::{Driver, Ended, Load, Ports};
 use crate::error::Failure;
-use crate::node::{Action, Event, LinkChange, Node, Now};
+use crate::node::{Action, Event, LinkChange, Node, Notice, Now};
 use crate::status::Status;
 
 /// Most events of one source that are stepped before their actions are performed.
@@ -48,15 +48,6 @@ pub enum Report {
     Damaged(String),
     /// Stop cleanly.
     Shutdown,
-}
-
-/// How a node's run ended, other than by a [`Failure`].
-#[derive(Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The exit code that the node chose.
-    pub exit_code: u8,
-    /// Why.
-    pub reason: String,
 }
 
 /// Everything the loop works with. Made by [`crate::server`].
@@ -110,30 +101,51 @@ pub fn now(started: Instant) -> Now {
 impl Runtime {
     /// Runs until the node stops, or the disk fails. `opening` are the actions of [`Node::open`].
     pub async fn run(self, opening: Vec<Action>) -> (Result<Ended, Failure>, Disk) {
-        let mut turn = Turn {
-            runtime: self,
-            events: VecDeque::new(),
-            later: Vec::new(),
-            actions: opening,
-            synced: 0,
-            next_tick: Instant::now(),
-        };
+        let mut turn = Turn { runtime: self, driver: Driver::new(opening), next_tick: Instant::now() };
         let result = turn.run().await;
         (result, turn.runtime.disk)
+    }
+}
+
+impl Ports for Runtime {
+    fn send(&mut self, to: NodeId, payload: Vec<u8>) {
+        // False means lost, which every message may be.
+        let _ = self.link.send(to.0, payload);
+    }
+
+    fn persist(&mut self, group: Option<u64>, batch: Batch) {
+        self.disk.persist(group, batch);
+    }
+
+    fn load(&mut self, load: Load) -> bool {
+        self.loader.load(load)
+    }
+
+    fn reply(&mut self, token: u64, reply: ApiReply, last: bool) -> bool {
+        self.clients.reply(token, reply, last)
+    }
+
+    fn mine(&mut self, job: u64, header: Header) -> Option<Event> {
+        if header.difficulty <= miner::INLINE_DIFFICULTY_MAX {
+            return Some(Event::Mined { job, nonce: miner::search(&header, || true) });
+        }
+        self.miner.mine(job, header);
+        None
+    }
+
+    fn cancel_mine(&mut self, job: u64) {
+        self.miner.cancel(job);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        notices::log(&notice, &self.names);
     }
 }
 
 /// The loop's working state.
 struct Turn {
     runtime: Runtime,
-    /// Ready to be stepped.
-    events: VecDeque<Event>,
-    /// To be stepped at the next tick.
-    later: Vec<Event>,
-    /// To be performed.
-    actions: Vec<Action>,
-    /// The last group that the node was told to be durable.
-    synced: u64,
+    driver: Driver,
     next_tick: Instant,
 }
 
@@ -141,24 +153,23 @@ impl Turn {
     async fn run(&mut self) -> Result<Ended, Failure> {
         let mut swept = Instant::now();
         loop {
-            if let Some(ended) = self.perform() {
+            if let Some(ended) = self.driver.perform(&mut self.runtime) {
                 return Ok(ended);
             }
             let (role, leader, _) = self.runtime.node.role();
             self.runtime.status.node(role, leader, self.runtime.node.has_leader(), &self.runtime.names);
-            if self.events.is_empty() {
+            if self.driver.is_idle() {
                 self.wait().await?;
             }
             self.drain()?;
             if swept.elapsed() >= SWEEP_EVERY {
                 swept = Instant::now();
-                self.events.extend(self.runtime.clients.sweep());
+                for event in self.runtime.clients.sweep() {
+                    self.driver.push(event);
+                }
             }
-            while let Some(event) = self.events.pop_front() {
-                let now = now(self.runtime.started);
-                let actions = self.runtime.node.step(now, event);
-                self.actions.extend(actions);
-            }
+            let started = self.runtime.started;
+            self.driver.step(&mut self.runtime.node, || now(started));
         }
     }
 
@@ -207,8 +218,7 @@ impl Turn {
             let tick = Duration::from_millis(self.runtime.tick_ms);
             let next = self.next_tick + tick;
             self.next_tick = if next > now { next } else { now + tick };
-            self.events.push_back(Event::Tick);
-            self.events.extend(self.later.drain(..));
+            self.driver.tick();
         }
     }
 
@@ -217,20 +227,16 @@ impl Turn {
         if let Some(error) = self.runtime.disk.failure() {
             return Err(error.into());
         }
-        let durable = self.runtime.disk.durable();
-        while self.synced < durable {
-            self.synced += 1;
-            self.events.push_back(Event::Synced { group: self.synced });
-        }
+        self.driver.synced(self.runtime.disk.durable());
         Ok(())
     }
 
     fn report(&mut self, report: Report) -> Result<(), Failure> {
         match report {
-            Report::Event(event) => self.events.push_back(event),
+            Report::Event(event) => self.driver.push(event),
             Report::Shutdown => {
                 self.runtime.status.stopping();
-                self.events.push_back(Event::Shutdown);
+                self.driver.push(Event::Shutdown);
             }
             Report::ReadFailed(error) => return Err(error.into()),
             Report::Damaged(problem) => return Err(Failure::Corrupt(damaged(&problem))),
@@ -241,7 +247,7 @@ impl Turn {
     fn linked(&mut self, event: LinkEvent) {
         let change = match event {
             LinkEvent::Frame { from, payload } => {
-                return self.events.push_back(Event::Frame { from: NodeId(from), payload });
+                return self.driver.push(Event::Frame { from: NodeId(from), payload });
             }
             LinkEvent::Connected => {
                 tracing::info!("connected to the relay");
@@ -259,43 +265,12 @@ impl Turn {
             LinkEvent::PeerUp(peer) => LinkChange::Up(NodeId(peer)),
             LinkEvent::PeerDown(peer) => LinkChange::Down(NodeId(peer)),
         };
-        self.events.push_back(Event::Link(change));
+        self.driver.push(Event::Link(change));
     }
 
     fn asked(&mut self, request: Incoming) {
         if let Some(event) = self.runtime.clients.admit(request, &self.runtime.node) {
-            self.events.push_back(event);
+            self.driver.push(event);
         }
-    }
-
-    /// Performs all actions, in order. `Some`: the node has stopped, and nothing after that is performed.
-    fn perform(&mut self) -> Option<Ended> {
-        for action in std::mem::take(&mut self.actions) {
-            match action {
-                // False means lost, which every message may be.
-                Action::Send { to, payload } => {
-                    let _ = self.runtime.link.send(to.0, payload);
-                }
-                Action::Persist { group, batch } => self.runtime.disk.persist(group, batch),
-                Action::Load { peer, from, bytes_max } => {
-                    if !self.runtime.loader.load(Load { peer, from, bytes_max }) {
-                        self.later.push(Event::Loaded { peer, from, records: Vec::new() });
-                    }
-                }
-                Action::Reply { token, reply, last } => {
-                    if !self.runtime.clients.reply(token, reply, last) && !last {
-                        self.events.push_back(Event::ApiGone { token });
-                    }
-                }
-                Action::Mine { job, header } if header.difficulty <= miner::INLINE_DIFFICULTY_MAX => {
-                    self.events.push_back(Event::Mined { job, nonce: miner::search(&header, || true) });
-                }
-                Action::Mine { job, header } => self.runtime.miner.mine(job, header),
-                Action::CancelMine { job } => self.runtime.miner.cancel(job),
-                Action::Notice(notice) => notices::log(&notice, &self.runtime.names),
-                Action::Stop { exit_code, reason } => return Some(Ended { exit_code, reason }),
-            }
-        }
-        None
     }
 }

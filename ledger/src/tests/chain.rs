@@ -342,3 +342,20 @@ fn stored_rows_that_do_not_give_the_root_are_refused() {
     wrong.values.insert(b"k".to_vec(), b"w".to_vec());
     assert!(matches!(State::restore(wrong), Err(Violation::StateRoot { .. })));
 }
+
+#[test]
+fn a_balance_that_changed_after_execution_is_found_before_anything_is_committed() {
+    let (mut state, _) = State::new(&genesis().block().unwrap()).unwrap();
+    let before: Vec<_> = state.accounts().map(|(account, balance)| (account.clone(), balance)).collect();
+    let (account, balance) = before.iter().find(|(account, _)| !account.is_world()).unwrap().clone();
+    let request = Request {
+        id: RequestId::parse("credit-1").unwrap(),
+        operation: Operation::Credit { account: account.clone(), amount: Amount::new(5).unwrap() },
+    };
+    let executed = state.execute(vec![request]);
+    let header = executed.seal(&state, 1, NodeName::parse("n1").unwrap(), 2_000);
+    state.corrupt_balance_for_tests(&account, balance ^ 64);
+    let tip = state.tip().clone();
+    assert!(matches!(state.commit(executed, &header), Err(Violation::Unbalanced(_))));
+    assert_eq!(*state.tip(), tip);
+}

@@ -102,7 +102,7 @@ impl Chain {
         let executed = state.execute(requests);
         let header = executed.seal(&state, term, node(), 2000);
         let block = Block { header, entries: executed.entries.clone() };
-        let delta = state.commit(executed, &block.header);
+        let delta = state.commit(executed, &block.header).unwrap();
         let record = Record { index: self.last_index() + 1, term, entry: Some(Entry::from(block.encode())) };
         self.links.push(Link { record: record.clone(), state, delta: Some(delta) });
         record
@@ -117,7 +117,7 @@ impl Chain {
     pub fn adopt(&mut self, term: Term, block: Block) {
         let mut state = self.links.last().unwrap().state.clone();
         let executed = state.check(&block).unwrap();
-        let delta = state.commit(executed, &block.header);
+        let delta = state.commit(executed, &block.header).unwrap();
         let record = Record { index: self.last_index() + 1, term, entry: Some(Entry::from(block.encode())) };
         self.links.push(Link { record, state, delta: Some(delta) });
     }

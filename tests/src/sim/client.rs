@@ -1,22 +1,80 @@
-//! Clients: each writes one operation after the other, again and again until it sees it committed, and reads between.
+//! Simulated clients. Each gives one command after the other, as a person with the command line would: a write is asked
+//! again under the same id, through any node, until its outcome is known. Within a command the shipping rule for asking
+//! again ([`raftbank_wire::retry`]) decides. Now and then a client asks for an old request once more, or uses an old id
+//! for something else.
 
-use raftbank_consensus::{Entry, Input, NodeId, Role};
+use raftbank_consensus::NodeId;
+use raftbank_ledger::Request;
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WatchEvent, WriteOutcome};
+use raftbank_wire::retry::{Heard, Next, WriteRetry};
 
-use super::check::{ENTRY_BYTES_MIN, Violation};
-use super::server::Server;
+use super::Violation;
+use super::observe::violated;
+use super::requests;
 use super::world::{Event, World};
+use crate::history::{Attempt, Fate, Sight, View};
 
-/// Microseconds until a client gives up on an answer and asks again.
-const PATIENCE_US: u64 = 400_000;
+/// Between two tries to reach a node that was reached before, as in the command line.
+const RETRY_EVERY_US: u64 = 50_000;
+
+/// What a command is about.
+#[derive(Clone, Debug)]
+enum Task {
+    /// A write; its outcome is to be found out.
+    Write(Request),
+    /// An old request once more: the same outcome must come back.
+    Repeat(Request, Fate),
+    /// An old id for something else: it must be refused.
+    Reuse(Request),
+    /// A read.
+    Read { request: ApiRequest, linearizable: bool },
+}
+
+/// A command under way.
+#[derive(Clone, Debug)]
+struct Command {
+    number: u64,
+    task: Task,
+    node: NodeId,
+    sent_us: u64,
+    deadline_us: u64,
+    retry: WriteRetry,
+    /// The copy that is not answered yet.
+    copy: Option<u64>,
+}
+
+/// A write whose outcome is not known yet, over several commands.
+#[derive(Clone, Debug)]
+struct Open {
+    request: Request,
+    sent_us: u64,
+    tries: u32,
+    /// Some command ended as unknown: a later "not executed" says nothing about it.
+    exposed: bool,
+}
 
 /// One client.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Client {
-    /// Its current operation, unique in the run.
-    operation: u64,
-    /// Where it waits for that operation, since when.
-    waits: Option<(NodeId, u64)>,
     pauses_us: u64,
+    home: NodeId,
+    command: Option<Command>,
+    open: Option<Open>,
+    next_id: u64,
+    next_number: u64,
+    /// Acknowledged requests, the last few.
+    old: Vec<(Request, Fate)>,
+    /// Copy, node, epoch and token of the request that a node is working on.
+    pub token: Option<(u64, NodeId, u64, u64)>,
+    /// Writes acknowledged, and reads answered.
+    pub served: (u64, u64),
+}
+
+impl Client {
+    /// Nothing is known to be open.
+    pub fn is_settled(&self) -> bool {
+        self.open.is_none()
+    }
 }
 
 impl World {
@@ -24,96 +82,347 @@ impl World {
     pub fn add_clients(&mut self, count: usize, pauses_us: u64) {
         for _ in 0..count {
             let at = self.clients.len();
-            let operation = (at as u64 + 1) << 32;
-            self.clients.push(Client { operation, waits: None, pauses_us });
+            let ids = self.ids();
+            let home = self.dice.pick(&ids);
+            self.clients.push(Client {
+                pauses_us,
+                home,
+                command: None,
+                open: None,
+                next_id: 0,
+                next_number: 0,
+                old: Vec::new(),
+                token: None,
+                served: (0, 0),
+            });
             self.later(pauses_us, Event::Client(at));
         }
     }
 
-    pub(super) fn client(&mut self, at: usize) -> Result<(), Violation> {
-        let Client { operation, waits, pauses_us } = self.clients[at];
+    pub(super) fn client_acts(&mut self, at: usize) -> Result<(), Violation> {
+        let pauses_us = self.clients[at].pauses_us;
         let pause_us = self.dice.range(pauses_us / 2, pauses_us * 2);
         self.later(pause_us, Event::Client(at));
-        // Mostly the newest leader, but also whoever thinks to lead, and anyone at all.
-        let leading: Vec<NodeId> = self.ids().into_iter().filter(|id| self.server(*id).role == Role::Leader).collect();
-        let node = match (self.leader(), self.dice.below(10)) {
-            (Some(leader), 0..6) => leader,
-            (Some(_), 6..9) => self.dice.pick(&leading),
-            _ => {
-                let ids = self.ids();
-                self.dice.pick(&ids)
-            }
-        };
+        if self.clients[at].command.is_some() {
+            return Ok(());
+        }
+        if self.dice.chance(100) {
+            let ids = self.ids();
+            self.clients[at].home = self.dice.pick(&ids);
+        }
+        let task = self.next_task(at);
+        let timeout_us = self.dice.pick(&[200_000, 1_000_000, 3_000_000]);
+        let client = &mut self.clients[at];
+        client.next_number += 1;
+        client.command = Some(Command {
+            number: client.next_number,
+            task,
+            node: client.home,
+            sent_us: self.now_us,
+            deadline_us: self.now_us + timeout_us,
+            retry: WriteRetry::default(),
+            copy: None,
+        });
+        let command = client.next_number;
+        self.later(timeout_us, Event::Deadline { client: at, command });
+        self.client_reconnects(at, command)
+    }
+
+    fn next_task(&mut self, at: usize) -> Task {
         if self.dice.chance(300) {
-            return self.read(node);
+            let local = self.dice.chance(300);
+            return Task::Read { request: requests::read(&mut self.dice, local, 1_000), linearizable: !local };
         }
-        match waits {
-            Some((_, since)) if self.now_us - since < PATIENCE_US => return Ok(()),
-            Some(_) => {
-                self.counts.retries += 1;
-                self.clients[at].waits = None;
+        let client = &mut self.clients[at];
+        if let Some(open) = &client.open {
+            return Task::Write(open.request.clone());
+        }
+        if !client.old.is_empty() && self.dice.chance(60) {
+            let number = self.dice.below(client.old.len() as u64) as usize;
+            let (request, fate) = client.old[number].clone();
+            if self.dice.chance(500) {
+                return Task::Repeat(request, fate);
             }
-            None => {}
+            let other = requests::write(&mut self.dice, request.id.as_str());
+            if other != request {
+                return Task::Reuse(other);
+            }
         }
-        let server = self.server(node);
-        let Some(status) = server.status().filter(|status| status.can_propose && server.runs()) else { return Ok(()) };
-        let mut bytes = operation.to_be_bytes().to_vec();
-        bytes.extend(server.chain[status.last_index as usize].to_be_bytes());
-        let epoch = server.epoch;
-        bytes.resize(ENTRY_BYTES_MIN + self.dice.pick(&[0, 0, 10, 100, 700]), 0);
-        // The block is built and mined; the leader may be another one by then.
-        let delay_us = self.dice.pick(&[0, 100, 2_000, 20_000]);
-        let (term, last_index, entry) = (status.term, status.last_index, Entry::from(bytes));
-        self.clients[at].waits = Some((node, self.now_us));
-        self.later(delay_us, Event::Propose { node, epoch, term, last_index, entry });
+        let id = format!("c{at}-{}", client.next_id);
+        client.next_id += 1;
+        let request = requests::write(&mut self.dice, &id);
+        self.clients[at].open = Some(Open { request: request.clone(), sent_us: self.now_us, tries: 0, exposed: false });
+        Task::Write(request)
+    }
+
+    /// Connects and sends, or tries again a little later. A first connection that is refused ends the command.
+    pub(super) fn client_reconnects(&mut self, at: usize, number: u64) -> Result<(), Violation> {
+        let Some(command) = self.clients[at].command.as_ref().filter(|command| command.number == number) else {
+            return Ok(());
+        };
+        let (node, copy) = (command.node, self.next_token);
+        let left_ms = command.deadline_us.saturating_sub(self.now_us) / 1_000;
+        let request = match &command.task {
+            Task::Write(request) | Task::Repeat(request, _) | Task::Reuse(request) => {
+                ApiRequest::Write { request: request.encode(), timeout_ms: WriteRetry::timeout_ms(left_ms) }
+            }
+            Task::Read { request, .. } => request.clone(),
+        };
+        if !self.machine(node).runs() {
+            let is_first = command.sent_us == self.now_us;
+            if is_first && self.machine(node).process.is_none() {
+                return self.client_heard_nothing_ever(at); // nobody listens
+            }
+            self.later(RETRY_EVERY_US, Event::Reconnect { client: at, command: number });
+            return Ok(());
+        }
+        self.next_token += 1;
+        if let Some(command) = self.clients[at].command.as_mut() {
+            command.copy = Some(copy);
+        }
+        let epoch = self.machine(node).epoch;
+        let delay_us = self.dice.range(20, 300);
+        self.later(delay_us, Event::Api { node, epoch, client: at, copy, request });
         Ok(())
     }
 
-    pub(super) fn read(&mut self, node: NodeId) -> Result<(), Violation> {
-        let floor = self.checker.committed();
-        let server = self.server_mut(node);
-        if !server.runs() {
+    /// A node answers under a token.
+    pub(super) fn replied(&mut self, node: NodeId, token: u64, reply: ApiReply, last: bool) -> Result<(), Violation> {
+        let now_us = self.now_us;
+        let Some(process) = self.machine_mut(node).process.as_mut() else { return Ok(()) };
+        if process.watcher == Some(token) {
+            if let ApiReply::Event(WatchEvent::Balance { account, balance, height }) = reply {
+                let sight = Sight::Balance(account, Some(balance));
+                self.sees(node, now_us, false, Some(height), sight);
+            }
             return Ok(());
         }
-        let id = server.next_read;
-        server.next_read += 1;
-        server.reads.insert(id, floor);
-        self.step(node, Input::ReadBarrier(id))
+        let Some(client) = process.tokens.remove(&token) else {
+            violated!("{node:?} answers token {token}, which is answered already, with {reply:?}");
+        };
+        if !last {
+            violated!("{node:?} answers token {token} in part: {reply:?}");
+        }
+        let Some((copy, ..)) = self.clients[client].token.filter(|(.., open)| *open == token) else { return Ok(()) };
+        self.clients[client].token = None;
+        let delay_us = self.dice.range(20, 300);
+        self.later(delay_us, Event::Answer { client, copy, node, reply });
+        Ok(())
     }
 
-    /// A leader has just committed something: whoever else still thinks to lead must not answer a read without it.
-    pub(super) fn ask_former_leaders(&mut self, newest: NodeId) {
-        let former = |server: &&Server| server.id != newest && server.runs() && server.role == Role::Leader;
-        let former: Vec<NodeId> = self.servers.iter().filter(former).map(|server| server.id).collect();
-        for node in former {
-            if self.dice.chance(300) {
-                self.later(0, Event::Read(node));
+    fn waits_for(&self, at: usize, copy: u64) -> bool {
+        self.clients
+            .get(at)
+            .is_some_and(|client| client.command.as_ref().is_some_and(|command| command.copy == Some(copy)))
+    }
+
+    pub(super) fn client_answered(
+        &mut self,
+        at: usize,
+        copy: u64,
+        node: NodeId,
+        reply: ApiReply,
+    ) -> Result<(), Violation> {
+        if !self.waits_for(at, copy) {
+            return Ok(());
+        }
+        self.trace.line(self.now_us, format_args!("client {at} hears from {node:?}: {reply:?}"));
+        self.client_heard(at, Heard::Reply(reply))
+    }
+
+    pub(super) fn client_broken(&mut self, at: usize, copy: u64) -> Result<(), Violation> {
+        if self.waits_for(at, copy) { self.client_heard(at, Heard::Nothing) } else { Ok(()) }
+    }
+
+    fn client_heard(&mut self, at: usize, heard: Heard) -> Result<(), Violation> {
+        let Some(command) = self.clients[at].command.as_mut() else { return Ok(()) };
+        command.copy = None;
+        let number = command.number;
+        if let Task::Read { linearizable, .. } = command.task {
+            let (node, sent_us) = (command.node, command.sent_us);
+            self.clients[at].command = None;
+            if let Heard::Reply(reply) = heard {
+                self.read_answered(at, node, sent_us, linearizable, reply)?;
+            }
+            return Ok(());
+        }
+        let answered = matches!(heard, Heard::Reply(_));
+        match command.retry.heard(heard) {
+            Next::Done(reply) => self.write_ended(at, Some(reply)),
+            Next::Again => {
+                let delay_us = if answered { RETRY_EVERY_US } else { 1_000 };
+                self.later(delay_us, Event::Reconnect { client: at, command: number });
+                Ok(())
             }
         }
     }
 
-    /// An entry is committed, as a node says.
-    pub(super) fn written(&mut self, node: NodeId, entry: &Entry) {
-        if let Some(client) = self.waiting_for(entry)
-            && client.waits.is_some_and(|(asked, _)| asked == node)
-        {
-            client.waits = None;
-            client.operation += 1;
-            self.counts.writes += 1;
+    /// The first connection was refused.
+    fn client_heard_nothing_ever(&mut self, at: usize) -> Result<(), Violation> {
+        let ids = self.ids();
+        self.clients[at].home = self.dice.pick(&ids);
+        match self.clients[at].command.as_ref().map(|command| &command.task) {
+            Some(Task::Read { .. }) | None => {
+                self.clients[at].command = None;
+                Ok(())
+            }
+            Some(_) => self.write_ended(at, None),
         }
     }
 
-    /// An entry was not taken.
-    pub(super) fn refused(&mut self, entry: &Entry) {
-        if let Some(client) = self.waiting_for(entry) {
-            client.waits = None;
-            self.counts.retries += 1;
+    pub(super) fn client_gives_up(&mut self, at: usize, number: u64) -> Result<(), Violation> {
+        let client = &mut self.clients[at];
+        let Some(command) = client.command.as_mut().filter(|command| command.number == number) else { return Ok(()) };
+        if command.copy.take().is_some() {
+            command.retry.heard(Heard::Nothing);
+        }
+        let is_read = matches!(command.task, Task::Read { .. });
+        if let Some((_, node, epoch, token)) = client.token.take() {
+            let delay_us = self.dice.range(100, 1_000_000);
+            self.later(delay_us, Event::ApiGone { node, epoch, token });
+        }
+        let ids = self.ids();
+        self.clients[at].home = self.dice.pick(&ids);
+        if is_read {
+            self.clients[at].command = None;
+            return Ok(());
+        }
+        self.write_ended(at, None)
+    }
+
+    /// A writing command ends, with an answer or with none.
+    fn write_ended(&mut self, at: usize, reply: Option<ApiReply>) -> Result<(), Violation> {
+        let Some(command) = self.clients[at].command.take() else { return Ok(()) };
+        let fate = match reply {
+            Some(ApiReply::Written { id, outcome, height, index, duplicate }) => {
+                let outcome = match outcome {
+                    WriteOutcome::Committed => "committed".to_owned(),
+                    WriteOutcome::Refused { code, .. } => code,
+                };
+                let (Task::Write(request) | Task::Repeat(request, _) | Task::Reuse(request)) = &command.task else {
+                    return Ok(());
+                };
+                if request.id.as_str() != id {
+                    violated!("client {at} asked for {} and hears of {id}", request.id.as_str());
+                }
+                Fate::Acknowledged { height, index, outcome, duplicate }
+            }
+            Some(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) => Fate::NotExecuted,
+            Some(ApiReply::Failed { kind: FailKind::Unknown, .. }) => Fate::Unknown,
+            Some(reply) => Fate::Surprise(format!("{reply:?}")),
+            None if command.retry.is_unknown() => Fate::Unknown,
+            None => Fate::NotExecuted,
+        };
+        match command.task {
+            Task::Write(_) => self.fate_known(at, fate),
+            Task::Repeat(request, first) => same_again(&request, &first, &fate),
+            Task::Reuse(request) => match fate {
+                Fate::Surprise(text) if text.contains("id_reused") => {
+                    self.counts.id_reused += 1;
+                    Ok(())
+                }
+                Fate::NotExecuted | Fate::Unknown => Ok(()),
+                other => violated!("an id was used again for {request:?}: {other:?}"),
+            },
+            Task::Read { .. } => Ok(()),
         }
     }
 
-    fn waiting_for(&mut self, entry: &Entry) -> Option<&mut Client> {
-        let operation = u64::from_be_bytes(entry.get(..8)?.try_into().ok()?);
-        let at = usize::try_from(operation >> 32).ok()?.checked_sub(1)?;
-        self.clients.get_mut(at).filter(|client| client.operation == operation)
+    fn fate_known(&mut self, at: usize, fate: Fate) -> Result<(), Violation> {
+        let known = self.now_us;
+        let client = &mut self.clients[at];
+        let Some(open) = client.open.as_mut() else { return Ok(()) };
+        open.tries += 1;
+        let fate = match fate {
+            Fate::Unknown => {
+                open.exposed = true;
+                self.counts.unknown += 1;
+                return Ok(());
+            }
+            // It tells about this command; an earlier one may still be under way.
+            Fate::NotExecuted if open.exposed => return Ok(()),
+            fate => fate,
+        };
+        let Some(open) = client.open.take() else { return Ok(()) };
+        match &fate {
+            Fate::Acknowledged { outcome, duplicate, .. } => {
+                client.served.0 += 1;
+                self.counts.duplicates += u64::from(*duplicate);
+                *(if outcome == "committed" { &mut self.counts.committed } else { &mut self.counts.refused }) += 1;
+                if client.old.len() == 8 {
+                    client.old.remove(0);
+                }
+                client.old.push((open.request.clone(), fate.clone()));
+            }
+            _ => self.counts.not_executed += 1,
+        }
+        let id = open.request.id.as_str().to_owned();
+        self.trace.mix(&[at as u64, known, u64::from(open.tries)]);
+        self.history.attempts.push(Attempt { id, sent: open.sent_us, known, tries: open.tries, fate });
+        Ok(())
+    }
+
+    /// Requests whose outcome nobody knows in the end: each is in the chain at most once.
+    pub(super) fn close_open(&mut self) {
+        for client in &mut self.clients {
+            if let Some(open) = client.open.take() {
+                let id = open.request.id.as_str().to_owned();
+                let known = self.now_us;
+                self.history.attempts.push(Attempt {
+                    id,
+                    sent: open.sent_us,
+                    known,
+                    tries: open.tries,
+                    fate: Fate::Unknown,
+                });
+            }
+        }
+    }
+
+    fn read_answered(
+        &mut self,
+        at: usize,
+        node: NodeId,
+        sent_us: u64,
+        linearizable: bool,
+        reply: ApiReply,
+    ) -> Result<(), Violation> {
+        let (height, sight) = match reply {
+            ApiReply::Balance { account, balance, height, .. } => (height, Sight::Balance(account, Some(balance))),
+            ApiReply::Accounts { height, accounts } => (height, Sight::Accounts(accounts)),
+            ApiReply::Value { key, value, height } => (height, Sight::Value(key, Some(value))),
+            ApiReply::Failed { kind: FailKind::Refused | FailKind::NotExecuted | FailKind::Unknown, .. } => {
+                return Ok(());
+            }
+            other => violated!("a read is answered with {other:?}"),
+        };
+        self.clients[at].served.1 += 1;
+        self.sees(node, sent_us, linearizable, Some(height), sight);
+        Ok(())
+    }
+
+    /// Notes what somebody was shown, unless a balance was flipped somewhere meanwhile: then anything may be shown until
+    /// it is found.
+    fn sees(&mut self, node: NodeId, sent_us: u64, linearizable: bool, height: Option<u64>, sight: Sight) {
+        let is_flipped = self.machines.iter().any(|machine| machine.process.as_ref().is_some_and(|p| p.flipped));
+        if is_flipped || self.flipped_us.is_some_and(|until| sent_us <= until) {
+            return;
+        }
+        *(if linearizable { &mut self.counts.reads } else { &mut self.counts.local_views }) += 1;
+        let (node, known) = (usize::from(node.0), self.now_us);
+        self.history.views.push(View { node, sent: sent_us, known, linearizable, height, sight });
+    }
+}
+
+/// The same request gets the same answer for ever.
+fn same_again(request: &Request, first: &Fate, now: &Fate) -> Result<(), Violation> {
+    let place = |fate: &Fate| match fate {
+        Fate::Acknowledged { height, index, outcome, .. } => Some((*height, *index, outcome.clone())),
+        _ => None,
+    };
+    match now {
+        Fate::Acknowledged { duplicate, .. } if place(now) == place(first) && *duplicate => Ok(()),
+        Fate::NotExecuted | Fate::Unknown => Ok(()),
+        other => violated!("{request:?} was {first:?}, and asked again it is {other:?}"),
     }
 }

@@ -1,13 +1,15 @@
 //! What goes wrong, and how often. The weights are drawn anew for each seed, because a fixed mix finds less: a bug may
-//! need ten crashes in a row, or none at all. Half of the faults are aimed at the leader.
+//! need ten power cuts in a row, or none at all. Half of the faults are aimed at the leader.
 
-use raftbank_consensus::{Input, NodeId};
+use raftbank_consensus::NodeId;
+use raftbank_ledger::BALANCE_MAX;
+use raftbankd::node::LinkChange;
 
-use super::check::Violation;
-use super::dice::Dice;
-use super::disk::Disk;
-use super::network::Weather;
+use super::Violation;
+use super::requests;
 use super::world::{Event, World};
+use crate::consensus_sim::Dice;
+use crate::consensus_sim::network::Weather;
 
 /// The faults of one seed.
 #[derive(Debug)]
@@ -15,55 +17,66 @@ pub struct Faults {
     weights: Vec<u64>,
     /// Between two faults, on average.
     every_us: u64,
-    /// How long a node stays down or stopped, and a cut lasts, at most.
+    /// How long a machine stays down or stopped, and a cut lasts, at most.
     lasts_us: u64,
-    /// Writes from a leader for which a follower computes another result, of 1000.
-    disputes_per_mille: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    Crash,
-    CrashAll,
-    CrashSome,
+    PowerCut,
+    PowerCutAll,
+    PowerCutSome,
+    Kill,
+    Terminate,
     Pause,
     Isolate,
     Split,
     OneWay,
     Hub,
     Heal,
-    LinkReset,
+    Session,
+    Relay,
     SlowDisk,
+    SyncError,
+    ClockStep,
     LoseDisk,
-    Ineligible,
+    Backup,
+    RollBack,
+    Flip,
 }
 
-const FAULTS: [Fault; 13] = [
-    Fault::Crash,
-    Fault::CrashAll,
-    Fault::CrashSome,
+const FAULTS: [Fault; 20] = [
+    Fault::PowerCut,
+    Fault::PowerCutAll,
+    Fault::PowerCutSome,
+    Fault::Kill,
+    Fault::Terminate,
     Fault::Pause,
     Fault::Isolate,
     Fault::Split,
     Fault::OneWay,
     Fault::Hub,
     Fault::Heal,
-    Fault::LinkReset,
+    Fault::Session,
+    Fault::Relay,
     Fault::SlowDisk,
+    Fault::SyncError,
+    Fault::ClockStep,
     Fault::LoseDisk,
-    Fault::Ineligible,
+    Fault::Backup,
+    Fault::RollBack,
+    Fault::Flip,
 ];
 
 impl Faults {
     /// Draws weights and frequencies.
     pub fn draw(dice: &mut Dice) -> Self {
-        let mut weights: Vec<u64> = FAULTS.iter().map(|_| dice.pick(&[0, 0, 1, 3, 10])).collect();
-        weights[8] = weights[8].max(1); // cuts heal some time, else most seeds would end as two halves
+        let mut weights: Vec<u64> = FAULTS.iter().map(|_| dice.pick(&[0, 0, 0, 1, 3, 10])).collect();
+        weights[10] = weights[10].max(1); // cuts heal some time, else most seeds would end as two halves
         Self {
             weights,
             every_us: dice.pick(&[20_000, 60_000, 150_000, 400_000]),
             lasts_us: dice.pick(&[30_000, 300_000, 1_000_000]),
-            disputes_per_mille: dice.pick(&[0, 0, 0, 2, 20]),
         }
     }
 }
@@ -78,32 +91,36 @@ impl World {
         self.faults = Some(faults);
     }
 
-    /// Ends all faults: links are whole, disks quick, everyone is up.
-    ///
-    /// # Errors
-    /// A rule that a starting node breaks.
-    pub fn heal_all(&mut self) -> Result<(), Violation> {
+    /// Ends all faults: links are whole, disks quick, clocks right, and everyone is up.
+    pub fn heal_all(&mut self) {
         self.trace.line(self.now_us, format_args!("everything heals"));
         self.faults = None;
         self.weather = Weather::calm();
         self.links.heal();
+        if !self.relay_up {
+            self.relay_returns();
+        }
         for node in self.ids() {
             self.resume(node);
-            let server = self.server_mut(node);
-            server.sync_us = server.healthy_sync_us;
-            if server.disputed {
-                self.crash(node, 1); // half of the members against the other half: somebody has to decide
-            } else if self.server(node).up() {
-                self.step(node, Input::Eligible(true))?;
-            } else {
+            let machine = self.machine_mut(node);
+            machine.sync_us = machine.healthy_sync_us;
+            machine.clock_ms = 0;
+            machine.disk.mend();
+            if machine.process.as_ref().is_some_and(|process| process.flipped) {
+                // Half of the members against the other half would wait for an operator. Its disk is right.
+                self.power_cut(node);
+            }
+            if self.machine(node).refused {
+                self.replace_disk(node);
+            }
+            if self.machine(node).process.is_none() {
                 self.later(1, Event::Start(node));
             }
         }
-        Ok(())
     }
 
     pub(super) fn fault(&mut self) -> Result<(), Violation> {
-        let Some(Faults { weights, every_us, lasts_us, .. }) = &self.faults else { return Ok(()) };
+        let Some(Faults { weights, every_us, lasts_us }) = &self.faults else { return Ok(()) };
         let (every_us, lasts_us) = (*every_us, *lasts_us);
         let fault = FAULTS[self.dice.weighted(weights)];
         let pause_us = self.dice.range(1, 2 * every_us);
@@ -115,23 +132,40 @@ impl World {
             _ => self.dice.pick(&ids),
         };
         self.trace.line(self.now_us, format_args!("FAULT {fault:?} {node:?}"));
+        self.trace.mix(&[fault as u64, u64::from(node.0)]);
         match fault {
-            Fault::Crash => self.crash(node, lasts_us),
-            Fault::CrashAll => ids.iter().for_each(|node| self.crash(*node, lasts_us)),
-            Fault::CrashSome => {
+            Fault::PowerCut => self.power_cut_for(node, lasts_us),
+            Fault::PowerCutAll => ids.iter().for_each(|node| self.power_cut_for(*node, lasts_us)),
+            Fault::PowerCutSome => {
                 for node in ids {
                     if self.dice.chance(500) {
-                        self.crash(node, lasts_us);
+                        self.power_cut_for(node, lasts_us);
                     }
                 }
             }
+            Fault::Kill => {
+                if self.machine(node).process.is_some() {
+                    self.counts.kills += 1;
+                    self.process_gone(node);
+                    self.later(lasts_us, Event::Start(node));
+                }
+            }
+            Fault::Terminate => {
+                let epoch = self.machine(node).epoch;
+                self.later(0, Event::Terminate { node, epoch });
+            }
             Fault::Pause => self.pause(node, lasts_us),
-            Fault::Isolate => self.links.split(|id| u64::from(id == node)),
+            Fault::Isolate => {
+                self.counts.cuts += 1;
+                self.links.split(|id| u64::from(id == node));
+            }
             Fault::Split => {
+                self.counts.cuts += 1;
                 let sides = self.dice.any();
                 self.links.split(|id| sides >> id.0 & 1);
             }
             Fault::OneWay => {
+                self.counts.cuts += 1;
                 let other = self.dice.pick(&ids);
                 let all = self.dice.chance(500);
                 let hears = self.dice.chance(500);
@@ -140,73 +174,167 @@ impl World {
                     self.links.set(from, to, false);
                 }
             }
-            Fault::Hub => self.links.only(|a, b| a == node || b == node),
+            Fault::Hub => {
+                self.counts.cuts += 1;
+                self.links.only(|a, b| a == node || b == node);
+            }
             Fault::Heal => self.links.heal(),
-            Fault::LinkReset => {
-                let peer = self.dice.pick(&ids);
-                self.later(0, Event::LinkReset { node, peer });
-                self.later(1, Event::LinkReset { node: peer, peer: node });
-            }
-            Fault::SlowDisk => {
-                let server = self.server_mut(node);
-                let healthy = server.sync_us == server.healthy_sync_us;
-                server.sync_us = if healthy { (20_000, 400_000) } else { server.healthy_sync_us };
-            }
-            Fault::LoseDisk => self.lose_disk(node, lasts_us),
-            Fault::Ineligible => {
-                if self.server(node).runs() {
-                    let epoch = self.server(node).epoch;
-                    self.later(lasts_us, Event::Eligible { node, epoch });
-                    self.step(node, Input::Eligible(false))?;
+            Fault::Session => self.lose_session(node, lasts_us),
+            Fault::Relay => {
+                if self.relay_up {
+                    self.relay_up = false;
+                    ids.iter().for_each(|node| self.lose_session(*node, lasts_us));
+                    self.later(lasts_us, Event::RelayUp);
                 }
             }
+            Fault::SlowDisk => {
+                let machine = self.machine_mut(node);
+                let healthy = machine.sync_us == machine.healthy_sync_us;
+                machine.sync_us = if healthy { (20_000, 400_000) } else { machine.healthy_sync_us };
+                self.counts.slow_disks += u64::from(healthy);
+            }
+            Fault::SyncError => {
+                if self.machine(node).process.is_some() {
+                    self.machine(node).disk.fail_next_sync();
+                }
+            }
+            Fault::ClockStep => {
+                self.counts.clock_steps += 1;
+                self.machine_mut(node).clock_ms = self.dice.pick(&[0, 500, -500, 3_000, -8_000, 60_000, -3_600_000]);
+            }
+            Fault::LoseDisk => {
+                if self.can_lose_one() {
+                    self.power_cut(node);
+                    self.counts.disks_lost += 1;
+                    self.replace_disk(node);
+                    self.later(lasts_us, Event::Start(node));
+                }
+            }
+            Fault::Backup => {
+                let machine = self.machine_mut(node);
+                machine.backup = Some(machine.disk.image());
+            }
+            Fault::RollBack => self.roll_back(node, lasts_us),
+            Fault::Flip => self.flip(node),
         }
         Ok(())
     }
 
-    /// True if a follower now computes another result than its leader.
-    pub(super) fn disputes(&mut self) -> bool {
-        let per_mille = self.faults.as_ref().map_or(0, |faults| faults.disputes_per_mille);
-        per_mille > 0 && self.dice.chance(per_mille)
+    fn power_cut_for(&mut self, node: NodeId, lasts_us: u64) {
+        if self.machine(node).process.is_some() {
+            self.power_cut(node);
+            self.later(lasts_us, Event::Start(node));
+        }
     }
 
-    pub(super) fn crash(&mut self, node: NodeId, down_us: u64) {
-        if !self.server(node).up() {
+    /// What was not synced is gone, but for the beginning of it that the disk had got to.
+    pub(super) fn power_cut(&mut self, node: NodeId) {
+        if self.machine(node).process.is_none() {
             return;
         }
-        let unsynced = self.server(node).disk.unsynced() as u64;
-        let survive = if self.dice.chance(300) { self.dice.range(0, unsynced) } else { 0 };
-        let lost = self.server_mut(node).crash(survive as usize);
-        self.counts.crashes += 1;
-        self.counts.crashes_that_lost_unsynced += u64::from(lost);
-        self.trace.line(self.now_us, format_args!("{node:?} crashes, {survive} of {unsynced} unsynced writes survive"));
-        let records: Vec<_> = self.server(node).disk.durable.records.iter().map(|r| (r.index, r.term)).collect();
-        for (index, term) in records {
-            self.checker.durable(node, index, term);
-        }
-        self.later(down_us, Event::Start(node));
+        self.process_gone(node);
+        let unsynced = self.machine(node).disk.unsynced();
+        let survive = if self.dice.chance(300) { self.dice.range(0, unsynced as u64) as usize } else { 0 };
+        let lost = self.machine(node).disk.crash(|_| survive);
+        self.counts.power_cuts += 1;
+        self.counts.losses += u64::from(lost > 0);
+        self.trace
+            .line(self.now_us, format_args!("{node:?} loses power; {survive} of {unsynced} unsynced changes survive"));
     }
 
     fn pause(&mut self, node: NodeId, stopped_us: u64) {
-        let server = self.server_mut(node);
-        if server.runs() {
-            server.paused = Some(Vec::new());
-            let epoch = server.epoch;
+        let machine = self.machine_mut(node);
+        if machine.runs() {
+            let epoch = machine.epoch;
+            if let Some(process) = machine.process.as_mut() {
+                process.paused = Some(Vec::new());
+            }
+            self.counts.pauses += 1;
             self.later(stopped_us, Event::Resume { node, epoch });
         }
     }
 
-    /// One disk at a time, and only if the others alone make a majority: nobody could help otherwise.
-    fn lose_disk(&mut self, node: NodeId, down_us: u64) {
-        let rejoining = self.servers.iter().any(|server| server.disk.durable.rejoining);
-        if self.servers.len() < 3 || rejoining {
+    fn lose_session(&mut self, node: NodeId, lasts_us: u64) {
+        let epoch = self.machine(node).epoch;
+        let Some(process) = self.machine_mut(node).process.as_mut().filter(|process| process.linked) else { return };
+        process.linked = false;
+        self.counts.sessions_lost += 1;
+        self.later(10, Event::Link { node, epoch, change: LinkChange::Lost });
+        self.peers_change(node, false);
+        let back_us = lasts_us.min(300_000) + 20;
+        self.later(back_us, Event::Connect { node, epoch });
+    }
+
+    pub(super) fn relay_returns(&mut self) {
+        self.relay_up = true;
+    }
+
+    /// One disk at a time, and only if the others make a majority: nobody could help otherwise.
+    fn can_lose_one(&self) -> bool {
+        let impaired = |machine: &super::machine::Machine| {
+            machine.refused
+                || machine.rolled_back
+                || machine.disk.is_rejoining()
+                || machine.process.as_ref().is_some_and(|process| process.flipped)
+        };
+        self.machines.len() >= 3 && !self.machines.iter().any(impaired)
+    }
+
+    /// A new disk in the place of one that is lost or refused: the node will rejoin.
+    pub(super) fn replace_disk(&mut self, node: NodeId) {
+        let incarnation = self.next_incarnation;
+        self.next_incarnation += 1;
+        let Ok(disk) = self.charter.disk(node, incarnation, true) else { return };
+        let machine = self.machine_mut(node);
+        (machine.disk, machine.incarnation, machine.backup) = (disk, incarnation, None);
+        (machine.refused, machine.rolled_back) = (false, false);
+        self.trace.line(self.now_us, format_args!("{node:?} gets a new disk"));
+    }
+
+    /// It ended with 6: its operator comes some time.
+    pub(super) fn refuse(&mut self, node: NodeId) {
+        self.machine_mut(node).refused = true;
+        self.later(400_000, Event::Operator(node));
+    }
+
+    /// An older backup is put in the place of a disk that has promised more since.
+    fn roll_back(&mut self, node: NodeId, lasts_us: u64) {
+        if !self.can_lose_one() {
             return;
         }
-        self.crash(node, down_us);
-        let server = self.server_mut(node);
-        server.disk = Disk::new(true);
-        server.incarnation += 1;
-        self.counts.disks_lost += 1;
-        self.trace.line(self.now_us, format_args!("{node:?} loses its disk"));
+        let machine = self.machine_mut(node);
+        let Some(image) = machine.backup.take() else { return };
+        let is_older = {
+            let (hard, last_index) = machine.disk.marked_promises();
+            let (old_hard, old_last_index) = image.promises();
+            old_hard.term < hard.term || old_last_index < last_index
+        };
+        if is_older {
+            self.power_cut(node);
+            let machine = self.machine_mut(node);
+            machine.disk.roll_back(image);
+            machine.rolled_back = true;
+            self.later(lasts_us, Event::Start(node));
+        }
+    }
+
+    /// A bit of a balance flips in memory.
+    fn flip(&mut self, node: NodeId) {
+        if !self.can_lose_one() {
+            return;
+        }
+        let account = requests::account(self.dice.below(3));
+        let bit = self.dice.below(62);
+        let Some(process) = self.machine_mut(node).process.as_mut().filter(|process| process.paused.is_none()) else {
+            return;
+        };
+        if let Some(balance) = process.node.state().balance(&account) {
+            let flipped = balance ^ (1 << bit);
+            if (0..=BALANCE_MAX).contains(&flipped) {
+                process.node.corrupt_balance_for_tests(&account, flipped);
+                process.flipped = true;
+                self.counts.flips += 1;
+            }
+        }
     }
 }

@@ -1,93 +1,202 @@
-//! The world of one run: its clock, its queue of events, and how a server's output becomes events.
+//! The world of one run: true time, the queue of what will happen, and what becomes of what nodes ask for.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use raftbank_consensus::{
-    Config, Engine, Entry, Event as Said, Index, Input, Message, NodeId, Output, Role, Term, Timers, Write,
-};
+use raftbank_consensus::NodeId;
+use raftbank_store::{Reader, Store, StoreError};
+use raftbank_wire::api::{ApiReply, ApiRequest};
+use raftbankd::driver::Load;
+use raftbankd::node::{self, LinkChange, Notice};
 
-use super::check::{Checker, Violation, violated};
+use super::Violation;
 use super::client::Client;
 use super::counts::Counts;
-use super::dice::Dice;
-use super::disk::Item;
 use super::faults::Faults;
-use super::network::{Links, Weather};
-use super::server::Server;
-use super::trace::Trace;
+use super::machine::{Asked, Charter, Machine, TICK_MS};
+use super::observe::{Observer, violated};
+use super::requests::genesis;
+use crate::consensus_sim::network::{Links, Weather};
+use crate::consensus_sim::{Dice, Trace};
+use crate::history::History;
 
-/// Microseconds of a tick on an exact clock.
-pub const TICK_US: u64 = 10_000;
-/// The default timers of the daemon, in such ticks: heartbeat 50 ms, elections after 150 to 300 ms.
-pub const TIMERS: Timers = Timers { heartbeat_ticks: 5, election_ticks_min: 15, election_ticks_max: 30 };
+/// Most batches that share one sync, as in the daemon.
+const GROUPS_PER_SYNC_MAX: usize = 256;
 
 /// Something that will happen.
 #[derive(Debug)]
 pub enum Event {
-    Tick { node: NodeId, epoch: u64 },
-    Deliver { to: NodeId, from: NodeId, incarnation: u64, message: Message },
-    SyncDone { node: NodeId, epoch: u64 },
-    Load { node: NodeId, epoch: u64, peer: NodeId, from: Index, bytes_max: usize },
-    LinkReset { node: NodeId, peer: NodeId },
-    Propose { node: NodeId, epoch: u64, term: Term, last_index: Index, entry: Entry },
-    Client(usize),
-    Read(NodeId),
-    Fault,
+    Tick {
+        node: NodeId,
+        epoch: u64,
+    },
+    /// The process has time for what is queued.
+    Turn {
+        node: NodeId,
+        epoch: u64,
+    },
+    Frame {
+        to: NodeId,
+        from: NodeId,
+        payload: Rc<Vec<u8>>,
+    },
+    SyncDone {
+        node: NodeId,
+        epoch: u64,
+    },
+    MarkDue {
+        node: NodeId,
+        epoch: u64,
+    },
+    Loaded {
+        node: NodeId,
+        epoch: u64,
+        load: Load,
+    },
+    Mined {
+        node: NodeId,
+        epoch: u64,
+        job: u64,
+        nonce: Option<u64>,
+    },
+    Link {
+        node: NodeId,
+        epoch: u64,
+        change: LinkChange,
+    },
+    /// The process reaches the relay.
+    Connect {
+        node: NodeId,
+        epoch: u64,
+    },
+    Api {
+        node: NodeId,
+        epoch: u64,
+        client: usize,
+        copy: u64,
+        request: ApiRequest,
+    },
+    ApiGone {
+        node: NodeId,
+        epoch: u64,
+        token: u64,
+    },
+    Terminate {
+        node: NodeId,
+        epoch: u64,
+    },
+    Resume {
+        node: NodeId,
+        epoch: u64,
+    },
     Start(NodeId),
-    Stop(NodeId),
-    Resume { node: NodeId, epoch: u64 },
-    Eligible { node: NodeId, epoch: u64 },
-    RejoinAsk { node: NodeId, epoch: u64 },
-    RejoinTold { node: NodeId, epoch: u64, peer: NodeId, term: Term },
+    RelayUp,
+    /// Somebody looks after a machine that ended with 6.
+    Operator(NodeId),
+    /// A client does its next thing.
+    Client(usize),
+    /// A client tries to reach its node again.
+    Reconnect {
+        client: usize,
+        command: u64,
+    },
+    /// A client is answered.
+    Answer {
+        client: usize,
+        copy: u64,
+        node: NodeId,
+        reply: ApiReply,
+    },
+    /// A client's connection breaks.
+    Broken {
+        client: usize,
+        copy: u64,
+    },
+    /// A client gives up.
+    Deadline {
+        client: usize,
+        command: u64,
+    },
+    Fault,
 }
 
-/// A cluster and everything around it.
-#[derive(Debug)]
+/// A bank and everything around it.
 pub struct World {
     pub(super) dice: Dice,
     pub(super) now_us: u64,
     sequence: u64,
     queue: BTreeMap<(u64, u64), Event>,
-    pub(super) servers: Vec<Server>,
+    pub(super) charter: Charter,
+    pub(super) machines: Vec<Machine>,
     pub(super) links: Links,
     pub(super) weather: Weather,
-    pub(super) checker: Checker,
-    pub(super) clients: Vec<Client>,
+    pub(super) relay_up: bool,
     pub(super) faults: Option<Faults>,
+    pub(super) clients: Vec<Client>,
+    pub(super) history: History,
+    pub(super) observer: Observer,
     pub(super) counts: Counts,
     pub(super) trace: Trace,
-    chunk_bytes_max: usize,
-    cache_bytes_max: usize,
+    /// When a balance was last flipped in a running process.
+    pub(super) flipped_us: Option<u64>,
+    pub(super) next_incarnation: u64,
+    pub(super) next_token: u64,
 }
 
 impl World {
-    /// A cluster that was just started, on a calm network.
+    /// A bank that was just started, on a calm network.
     ///
     /// # Errors
     /// A rule that its first steps break.
     pub fn new(seed: u64, members: usize, readable: bool) -> Result<Self, Violation> {
         let mut dice = Dice::new(seed);
+        let difficulty = dice.pick(&[0, 0, 1, 4]);
+        let genesis = genesis(members, difficulty);
+        let charter = Charter {
+            names: genesis.members.clone(),
+            genesis: genesis.block().map_err(|error| Violation(error.to_string()))?,
+            batch_requests_max: dice.pick(&[1, 2, 100]),
+            nonces_inline: dice.pick(&[0, 1, 4_096, 4_096]),
+        };
         let sync_us = dice.pick(&[(200, 3_000), (200, 3_000), (5_000, 60_000)]);
-        let servers = (0..members as u8)
-            .map(|id| Server::new(NodeId(id), members, dice.range(TICK_US * 95 / 100, TICK_US * 105 / 100), sync_us))
-            .collect();
-        let chunk_bytes_max = dice.pick(&[100, 1_000, 1 << 20]);
-        let cache_bytes_max = dice.pick(&[0, 300, 3_000, 1 << 20]);
+        let mut machines = Vec::new();
+        for id in (0..members as u8).map(NodeId) {
+            let incarnation = 100 + u64::from(id.0);
+            let disk = charter.disk(id, incarnation, false).map_err(|error| Violation(error.to_string()))?;
+            machines.push(Machine {
+                id,
+                disk,
+                incarnation,
+                backup: None,
+                process: None,
+                epoch: 0,
+                tick_us: dice.range(TICK_MS * 950, TICK_MS * 1_050),
+                clock_ms: 0,
+                sync_us,
+                healthy_sync_us: sync_us,
+                refused: false,
+                rolled_back: false,
+            });
+        }
         let mut world = Self {
+            dice,
             now_us: 0,
             sequence: 0,
             queue: BTreeMap::new(),
-            servers,
+            charter,
+            machines,
             links: Links::new(members),
             weather: Weather::calm(),
-            checker: Checker::new(members),
-            clients: Vec::new(),
+            relay_up: true,
             faults: None,
+            clients: Vec::new(),
+            history: History::default(),
+            observer: Observer::new(members),
             counts: Counts::default(),
             trace: Trace::new(readable),
-            chunk_bytes_max,
-            cache_bytes_max,
-            dice,
+            flipped_us: None,
+            next_incarnation: 1_000,
+            next_token: 1,
         };
         for node in world.ids() {
             world.start(node)?;
@@ -97,12 +206,12 @@ impl World {
 
     /// The members.
     pub fn ids(&self) -> Vec<NodeId> {
-        self.servers.iter().map(|server| server.id).collect()
+        self.machines.iter().map(|machine| machine.id).collect()
     }
 
     /// What happened so far.
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts { blocks: self.observer.blocks(), ..self.counts }
     }
 
     /// The trace so far.
@@ -112,38 +221,11 @@ impl World {
 
     /// The running leader of the highest term, if any.
     pub fn leader(&self) -> Option<NodeId> {
-        let leading = self.servers.iter().filter(|server| server.up() && server.role == Role::Leader);
-        leading.max_by_key(|server| server.term).map(|server| server.id)
-    }
-
-    /// The leader, if it serves.
-    pub fn serving(&self) -> Option<NodeId> {
-        self.leader().filter(|id| self.server(*id).status().is_some_and(|status| status.can_propose))
-    }
-
-    /// The highest term of any running node.
-    pub fn term(&self) -> Term {
-        self.servers.iter().filter(|server| server.up()).map(|server| server.term).max().unwrap_or(0)
-    }
-
-    /// Index of the last record that anyone has seen committed.
-    pub fn committed(&self) -> Index {
-        self.checker.committed()
-    }
-
-    /// How far a node has applied.
-    pub fn applied(&self, node: NodeId) -> Index {
-        self.server(node).applied
-    }
-
-    /// Leaves exactly these links, in both directions.
-    pub fn connect_only(&mut self, open: impl Fn(NodeId, NodeId) -> bool) {
-        self.links.only(open);
-    }
-
-    /// Cuts or mends one direction of a link.
-    pub fn set_link(&mut self, from: NodeId, to: NodeId, open: bool) {
-        self.links.set(from, to, open);
+        let leading = self.machines.iter().filter_map(|machine| {
+            let (role, _, term) = machine.process.as_ref()?.node.role();
+            (role == raftbank_consensus::Role::Leader).then_some((term, machine.id))
+        });
+        leading.max().map(|(_, id)| id)
     }
 
     /// Lets that much time pass.
@@ -165,12 +247,12 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn server(&self, node: NodeId) -> &Server {
-        &self.servers[usize::from(node.0)]
+    pub(super) fn machine(&self, node: NodeId) -> &Machine {
+        &self.machines[usize::from(node.0)]
     }
 
-    pub(super) fn server_mut(&mut self, node: NodeId) -> &mut Server {
-        &mut self.servers[usize::from(node.0)]
+    pub(super) fn machine_mut(&mut self, node: NodeId) -> &mut Machine {
+        &mut self.machines[usize::from(node.0)]
     }
 
     pub(super) fn later(&mut self, delay_us: u64, event: Event) {
@@ -179,257 +261,411 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
-        // What is meant for a stopped process waits for it; its clock does not tick meanwhile.
         let (node, epoch) = match &event {
             Event::Tick { node, epoch }
+            | Event::Turn { node, epoch }
             | Event::SyncDone { node, epoch }
-            | Event::Load { node, epoch, .. }
-            | Event::Propose { node, epoch, .. }
-            | Event::Eligible { node, epoch }
-            | Event::RejoinAsk { node, epoch }
-            | Event::RejoinTold { node, epoch, .. } => (*node, Some(*epoch)),
-            Event::Deliver { to: node, .. } | Event::LinkReset { node, .. } => (*node, None),
+            | Event::MarkDue { node, epoch }
+            | Event::Loaded { node, epoch, .. }
+            | Event::Mined { node, epoch, .. }
+            | Event::Link { node, epoch, .. }
+            | Event::Connect { node, epoch }
+            | Event::Api { node, epoch, .. }
+            | Event::ApiGone { node, epoch, .. }
+            | Event::Terminate { node, epoch } => (*node, Some(*epoch)),
+            Event::Frame { to, .. } => (*to, None),
             Event::Resume { node, epoch } => {
-                if self.server(*node).epoch == *epoch {
+                if self.machine(*node).epoch == *epoch {
                     self.resume(*node);
                 }
                 return Ok(());
             }
             Event::Start(node) => return self.start(*node),
-            Event::Stop(node) => {
-                self.crash(*node, 100_000);
+            Event::Operator(node) => {
+                if self.machine(*node).refused {
+                    self.replace_disk(*node);
+                    return self.start(*node);
+                }
                 return Ok(());
             }
-            Event::Client(client) => return self.client(*client),
-            Event::Read(node) => return self.read(*node),
+            Event::RelayUp => {
+                self.relay_returns();
+                return Ok(());
+            }
+            Event::Client(client) => return self.client_acts(*client),
+            Event::Reconnect { client, command } => return self.client_reconnects(*client, *command),
+            Event::Answer { .. } => {
+                let Event::Answer { client, copy, node, reply } = event else { return Ok(()) };
+                return self.client_answered(client, copy, node, reply);
+            }
+            Event::Broken { client, copy } => return self.client_broken(*client, *copy),
+            Event::Deadline { client, command } => return self.client_gives_up(*client, *command),
             Event::Fault => return self.fault(),
         };
-        let server = self.server_mut(node);
-        if !server.up() || epoch.is_some_and(|epoch| epoch != server.epoch) {
+        let machine = self.machine_mut(node);
+        let current = epoch.is_none_or(|epoch| epoch == machine.epoch);
+        let process = machine.process.as_mut().filter(|_| current);
+        let Some(process) = process else {
+            // What was handed to a process that is gone: its client notices.
+            if let Event::Api { client, copy, .. } = event {
+                self.later(10, Event::Broken { client, copy });
+            }
             return Ok(());
-        }
-        if let Some(waiting) = &mut server.paused {
+        };
+        // What is meant for a stopped process waits for it; its clock does not tick meanwhile.
+        if let Some(waiting) = &mut process.paused {
             waiting.push(event);
             return Ok(());
         }
+        self.happen_at(node, event)
+    }
+
+    fn happen_at(&mut self, node: NodeId, event: Event) -> Result<(), Violation> {
+        let now_us = self.now_us;
+        let machine = &mut self.machines[usize::from(node.0)];
+        let epoch = machine.epoch;
+        let Some(process) = machine.process.as_mut() else { return Ok(()) };
         match event {
-            Event::Tick { node, epoch } => {
-                let tick_us = server.tick_us;
+            Event::Turn { .. } => return self.turn(node),
+            Event::Tick { .. } => {
+                let (role, _, term) = process.node.role();
+                process.driver.tick();
+                let tick_us = machine.tick_us;
                 self.later(tick_us, Event::Tick { node, epoch });
-                self.step(node, Input::Tick)
+                self.observer.ticks(node, role, term, now_us)?;
             }
-            Event::Deliver { to, from, incarnation, message } => {
-                if incarnation < server.known[usize::from(from.0)] || !self.links.open(from, to) {
+            Event::Frame { from, payload, .. } => {
+                if !process.linked || !self.links.open(from, node) {
+                    self.counts.messages_lost += 1;
                     return Ok(());
                 }
-                self.trace.line(self.now_us, format_args!("{to:?} <- {from:?} {message:?}"));
-                self.step(to, Input::Receive { from, message })
+                self.observer.hears(node, from, now_us);
+                process.driver.push(node::Event::Frame { from, payload: (*payload).clone() });
             }
-            Event::SyncDone { node, .. } => self.sync_done(node),
-            Event::Load { node, peer, from, bytes_max, .. } => self.load(node, peer, from, bytes_max),
-            Event::LinkReset { node, peer } => self.step(node, Input::LinkReset(peer)),
-            Event::Propose { node, term, last_index, entry, .. } => {
-                self.step(node, Input::Propose { term, last_index, entry })
+            Event::SyncDone { .. } => return self.sync_done(node),
+            Event::MarkDue { .. } => {
+                let synced = process.store.sync_mark();
+                self.later(1_000_000, Event::MarkDue { node, epoch });
+                return synced.or_else(|error| self.disk_failed(node, &error));
             }
-            Event::Eligible { node, .. } => self.step(node, Input::Eligible(true)),
-            Event::RejoinAsk { node, epoch } => {
-                self.rejoin_ask(node, epoch);
-                Ok(())
+            Event::Loaded { load, .. } => {
+                process.desk.loads -= 1;
+                self.counts.loads += 1;
+                let records = match process.reader.records(load.from, load.bytes_max) {
+                    Ok(records) => records,
+                    Err(error) => violated!("{node:?} cannot read its records: {error}"),
+                };
+                process.driver.push(node::Event::Loaded { peer: load.peer, from: load.from, records });
             }
-            Event::RejoinTold { node, peer, term, .. } => self.rejoin_told(node, peer, term),
-            Event::Client(_)
-            | Event::Read(_)
-            | Event::Fault
-            | Event::Start(_)
-            | Event::Stop(_)
-            | Event::Resume { .. } => {
-                unreachable!("handled above")
+            Event::Mined { job, nonce, .. } => {
+                self.counts.mined += 1;
+                // Found, and perhaps cancelled in the same moment: the node has to cope.
+                process.mining = process.mining.filter(|mining| *mining != job);
+                process.driver.push(node::Event::Mined { job, nonce });
+            }
+            Event::Link { change, .. } => process.driver.push(node::Event::Link(change)),
+            Event::Connect { .. } => {
+                if !self.relay_up {
+                    self.later(50_000, Event::Connect { node, epoch });
+                    return Ok(());
+                }
+                process.linked = true;
+                process.driver.push(node::Event::Link(LinkChange::Connected));
+                self.peers_change(node, true);
+            }
+            Event::Api { client, copy, request, .. } => {
+                let token = self.next_token;
+                self.next_token += 1;
+                if matches!(request, ApiRequest::Watch) {
+                    process.watcher = Some(token);
+                } else {
+                    process.tokens.insert(token, client);
+                    self.clients[client].token = Some((copy, node, epoch, token));
+                }
+                process.driver.push(node::Event::Api { token, request });
+            }
+            Event::ApiGone { token, .. } => process.driver.push(node::Event::ApiGone { token }),
+            Event::Terminate { .. } => {
+                process.stopping = true;
+                process.driver.push(node::Event::Shutdown);
+            }
+            _ => return Ok(()),
+        }
+        self.turn_soon(node);
+        Ok(())
+    }
+
+    /// Mostly at once; sometimes the process is busy, and more arrives meanwhile.
+    fn turn_soon(&mut self, node: NodeId) {
+        let epoch = self.machine(node).epoch;
+        let delay_us = self.dice.pick(&[0, 0, 0, 50, 300, 2_000]);
+        self.later(delay_us, Event::Turn { node, epoch });
+    }
+
+    fn turn(&mut self, node: NodeId) -> Result<(), Violation> {
+        loop {
+            let now_us = self.now_us;
+            let machine = self.machine_mut(node);
+            let now = machine.now(now_us);
+            let Some(process) = machine.process.as_mut() else { return Ok(()) };
+            process.driver.step(&mut process.node, || now);
+            let ended = process.driver.perform(&mut process.desk);
+            let idle = process.driver.is_idle();
+            let (_, _, term) = process.node.role();
+            let applied = process.node.applied();
+            self.trace.mix(&[now_us, u64::from(node.0), term, applied]);
+            self.performed(node)?;
+            if let Some(ended) = ended {
+                self.trace.line(now_us, format_args!("{node:?} ends with {}: {}", ended.exit_code, ended.reason));
+                return self.ended(node, ended.exit_code, &ended.reason);
+            }
+            if idle {
+                break;
+            }
+        }
+        self.write(node)
+    }
+
+    /// Does what the node asked for.
+    fn performed(&mut self, node: NodeId) -> Result<(), Violation> {
+        let at = usize::from(node.0);
+        let epoch = self.machines[at].epoch;
+        let Some(process) = self.machines[at].process.as_mut() else { return Ok(()) };
+        let asked = std::mem::take(&mut process.desk.asked);
+        let unseen = process.desk.queue.len() - process.desk.seen;
+        process.desk.seen = process.desk.queue.len();
+        let fresh: Vec<_> =
+            process.desk.queue.iter().rev().take(unseen).rev().flat_map(|q| q.batch.state.clone()).collect();
+        for write in &fresh {
+            self.trace.mix(&[write.index, write.term]);
+            self.observer.applied(node, write, &self.machines)?;
+        }
+        for asked in asked {
+            match asked {
+                Asked::Send(to, payload) => self.send(node, to, payload)?,
+                Asked::Load(load) => {
+                    let delay_us = self.dice.range(100, 5_000);
+                    self.later(delay_us, Event::Loaded { node, epoch, load });
+                }
+                Asked::Reply { token, reply, last } => self.replied(node, token, reply, last)?,
+                Asked::Mine(job, header) => {
+                    if let Some(process) = self.machines[at].process.as_mut() {
+                        process.mining = Some(job);
+                    }
+                    let nonce = raftbank_ledger::pow::mine(&header, header.nonce, 1 << 20);
+                    let delay_us = self.dice.pick(&[10, 500, 5_000, 50_000]);
+                    self.later(delay_us, Event::Mined { node, epoch, job, nonce });
+                }
+                Asked::CancelMine(job) => {
+                    if let Some(process) = self.machines[at].process.as_mut() {
+                        process.mining = process.mining.filter(|mining| *mining != job);
+                    }
+                }
+                Asked::Notice(notice) => self.noticed(node, &notice)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn noticed(&mut self, node: NodeId, notice: &Notice) -> Result<(), Violation> {
+        self.trace.line(self.now_us, format_args!("{node:?}    {notice:?}"));
+        if let Notice::Role { role, term, .. } = notice {
+            self.counts.elections += u64::from(*role == raftbank_consensus::Role::Leader);
+            self.observer.role(node, *role, *term)?;
+        }
+        if let Notice::Info(text) = notice {
+            self.counts.rejoined += u64::from(text.starts_with("this node has rejoined"));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, payload: Vec<u8>) -> Result<(), Violation> {
+        let machine = &self.machines[usize::from(from.0)];
+        self.observer.leaves(machine, to, &payload)?;
+        let linked = machine.process.as_ref().is_some_and(|process| process.linked);
+        let open = linked && self.relay_up && self.links.open(from, to);
+        let copies = if open { self.weather.copies(&mut self.dice) } else { Vec::new() };
+        self.counts.messages_lost += u64::from(copies.is_empty());
+        self.counts.messages_repeated += u64::from(copies.len() > 1);
+        let payload = Rc::new(payload);
+        for delay_us in copies {
+            self.later(delay_us, Event::Frame { to, from, payload: Rc::clone(&payload) });
+        }
+        Ok(())
+    }
+
+    /// The store's thread: takes what waits, and begins one sync for all of it.
+    pub(super) fn write(&mut self, node: NodeId) -> Result<(), Violation> {
+        let machine = &mut self.machines[usize::from(node.0)];
+        let (epoch, sync_us) = (machine.epoch, machine.sync_us);
+        let Some(process) = machine.process.as_mut() else { return Ok(()) };
+        while process.syncing.is_none() && !process.desk.queue.is_empty() {
+            let count = process.desk.queue.len().min(GROUPS_PER_SYNC_MAX);
+            process.desk.seen -= count;
+            let (mut newest, mut written) = (None, Ok(()));
+            for queued in process.desk.queue.drain(..count) {
+                written = written.and_then(|()| process.store.write(&queued.batch));
+                newest = queued.group.or(newest);
+            }
+            if let Err(error) = written {
+                return self.disk_failed(node, &error);
+            }
+            if newest.is_some() {
+                process.syncing = Some(newest);
+                let delay_us = self.dice.range(sync_us.0, sync_us.1);
+                self.later(delay_us, Event::SyncDone { node, epoch });
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_done(&mut self, node: NodeId) -> Result<(), Violation> {
+        let Some(process) = self.machine_mut(node).process.as_mut() else { return Ok(()) };
+        let newest = process.syncing.take().flatten();
+        if let Err(error) = process.store.sync() {
+            return self.disk_failed(node, &error);
+        }
+        if let Some(newest) = newest {
+            process.driver.synced(newest);
+        }
+        self.write(node)?;
+        self.turn_soon(node);
+        Ok(())
+    }
+
+    fn disk_failed(&mut self, node: NodeId, error: &StoreError) -> Result<(), Violation> {
+        self.trace.line(self.now_us, format_args!("{node:?} ends: {error}"));
+        if error.exit_code() != 7 {
+            violated!("{node:?} ends with {}: {error}", error.exit_code());
+        }
+        self.counts.sync_errors += 1;
+        // What the kernel had not written is gone, or part of it is not.
+        self.power_cut(node);
+        let delay_us = self.dice.range(1_000, 500_000);
+        self.later(delay_us, Event::Start(node));
+        Ok(())
+    }
+
+    /// A node has ended its process.
+    fn ended(&mut self, node: NodeId, exit_code: u8, reason: &str) -> Result<(), Violation> {
+        let machine = self.machine_mut(node);
+        let Some(process) = machine.process.as_mut() else { return Ok(()) };
+        let (flipped, stopping) = (process.flipped, process.stopping);
+        match exit_code {
+            0 if stopping => {
+                let mut failed = None;
+                for queued in process.desk.queue.drain(..) {
+                    failed = failed.or(process.store.write(&queued.batch).err());
+                }
+                failed = failed.or(process.store.sync().err()).or(process.store.sync_mark().err());
+                if let Some(error) = failed {
+                    return self.disk_failed(node, &error);
+                }
+                self.counts.terminated += 1;
+                self.process_gone(node);
+                let delay_us = self.dice.range(1_000, 500_000);
+                self.later(delay_us, Event::Start(node));
+            }
+            6 if flipped => {
+                self.counts.flips_found += 1;
+                self.process_gone(node);
+                self.refuse(node);
+            }
+            _ => violated!("{node:?} ends with {exit_code}: {reason}"),
+        }
+        Ok(())
+    }
+
+    /// The process does not exist any more; its disk is as the kernel has it.
+    pub(super) fn process_gone(&mut self, node: NodeId) {
+        let machine = self.machine_mut(node);
+        let Some(process) = machine.process.take() else { return };
+        machine.epoch += 1;
+        if process.flipped {
+            self.flipped_us = Some(self.now_us);
+        }
+        let machine = self.machine_mut(node);
+        drop(process.store);
+        machine.disk.kill();
+        let waiting: Vec<usize> = process.tokens.values().copied().collect();
+        for client in waiting {
+            if let Some((copy, ..)) = self.clients[client].token {
+                self.later(20, Event::Broken { client, copy });
+            }
+        }
+        for event in process.paused.into_iter().flatten() {
+            if let Event::Api { client, copy, .. } = event {
+                self.later(20, Event::Broken { client, copy });
+            }
+        }
+        if process.linked {
+            self.peers_change(node, false);
+        }
+    }
+
+    /// The others learn that a member is there, or not any more.
+    pub(super) fn peers_change(&mut self, node: NodeId, up: bool) {
+        let others: Vec<(NodeId, u64)> = self
+            .machines
+            .iter()
+            .filter(|other| other.id != node && other.process.as_ref().is_some_and(|process| process.linked))
+            .map(|other| (other.id, other.epoch))
+            .collect();
+        let epoch = self.machine(node).epoch;
+        for (other, other_epoch) in others {
+            let change = if up { LinkChange::Up(node) } else { LinkChange::Down(node) };
+            let delay_us = self.dice.range(50, 2_000);
+            self.later(delay_us, Event::Link { node: other, epoch: other_epoch, change });
+            if up {
+                let change = LinkChange::Up(other);
+                self.later(delay_us, Event::Link { node, epoch, change });
             }
         }
     }
 
     fn start(&mut self, node: NodeId) -> Result<(), Violation> {
-        if self.server(node).up() {
+        let (seed, now_us) = (self.dice.any(), self.now_us);
+        let machine = &mut self.machines[usize::from(node.0)];
+        if machine.process.is_some() || machine.refused {
             return Ok(());
         }
-        let config = Config {
-            id: node,
-            members: self.ids(),
-            seed: self.dice.any(),
-            timers: TIMERS,
-            chunk_bytes_max: self.chunk_bytes_max,
-            cache_bytes_max: self.cache_bytes_max,
-            rejoining: self.server(node).disk.durable.rejoining,
-        };
-        let phase = self.dice.below(TICK_US);
-        let server = self.server_mut(node);
-        let output = server.start(config);
-        let (epoch, collecting) = (server.epoch, server.collecting.is_some());
-        let hard = self.server(node).disk.durable.hard;
-        self.trace.line(self.now_us, format_args!("{node:?} starts on {hard:?}"));
-        self.later(phase, Event::Tick { node, epoch });
-        if collecting {
-            self.later(1_000, Event::RejoinAsk { node, epoch });
+        match machine.start(&self.charter, seed, now_us) {
+            Ok(()) => {}
+            Err(error) if error.exit_code() == 6 && machine.rolled_back => {
+                self.counts.rolled_back += 1;
+                self.trace.line(now_us, format_args!("{node:?} refuses its disk: {error}"));
+                self.refuse(node);
+                return Ok(());
+            }
+            Err(error) => violated!("{node:?} does not start: {error}"),
         }
-        self.absorb(node, output)
+        if machine.rolled_back {
+            violated!("{node:?} starts on a disk that was rolled back");
+        }
+        let epoch = machine.epoch;
+        self.trace.line(now_us, format_args!("{node:?} starts"));
+        self.observer.begins(node, now_us);
+        let phase_us = self.dice.below(TICK_MS * 1_000);
+        self.later(phase_us, Event::Tick { node, epoch });
+        self.later(1_000_000, Event::MarkDue { node, epoch });
+        let connect_us = self.dice.range(500, 30_000);
+        self.later(connect_us, Event::Connect { node, epoch });
+        if self.dice.chance(200) {
+            self.later(1_000, Event::Api { node, epoch, client: usize::MAX, copy: 0, request: ApiRequest::Watch });
+        }
+        self.turn(node)
     }
 
     /// A stopped process goes on with what has waited for it; ticks that passed do not come back.
     pub(super) fn resume(&mut self, node: NodeId) {
-        let Some(waiting) = self.server_mut(node).paused.take() else { return };
-        self.trace.line(self.now_us, format_args!("{node:?} resumes"));
+        let now_us = self.now_us;
+        let Some(process) = self.machine_mut(node).process.as_mut() else { return };
+        let Some(waiting) = process.paused.take() else { return };
+        self.trace.line(now_us, format_args!("{node:?} resumes"));
+        self.observer.begins(node, now_us);
         for (delay_us, event) in waiting.into_iter().enumerate() {
             self.later(delay_us as u64, event);
         }
-    }
-
-    pub(super) fn step(&mut self, node: NodeId, input: Input) -> Result<(), Violation> {
-        let now_us = self.now_us;
-        if !matches!(input, Input::Tick | Input::Receive { .. }) {
-            self.trace.line(now_us, format_args!("{node:?} {input:?}"));
-        }
-        let Some(engine) = self.server_mut(node).engine.as_mut() else { return Ok(()) };
-        let output = engine.step(input);
-        let status = engine.status();
-        self.trace.mix(&[now_us, u64::from(node.0), status.term, status.last_index, status.committed]);
-        self.absorb(node, output)
-    }
-
-    fn absorb(&mut self, node: NodeId, output: Output) -> Result<(), Violation> {
-        let Output { group, writes, eager, mut gated, loads, events } = output;
-        if group.is_some() == (writes.is_empty() && gated.is_empty()) {
-            violated!("{node:?} numbers a group that is empty, or does not number one that is not");
-        }
-        self.trace.mix(&[eager.len() as u64, gated.len() as u64, writes.len() as u64, events.len() as u64]);
-        for (to, message) in eager {
-            self.send(node, to, message)?;
-        }
-        for write in &writes {
-            self.trace.line(self.now_us, format_args!("{node:?}    writes {write:?}"));
-            if let Write::Splice { from, records } = write {
-                let server = self.server_mut(node);
-                self.counts.conflicts_cut += u64::from(server.follow(write)? > 0);
-                let server = &self.servers[usize::from(node.0)];
-                for (record, at) in records.iter().zip(*from as usize..) {
-                    let (term, chain) = (server.terms[at - 1], server.chain[at - 1]);
-                    self.checker.written(node, record, term, chain)?;
-                }
-            }
-        }
-        let disputed = self.disputed(node, &writes);
-        if disputed.is_some() {
-            gated.clear(); // whatever this output promises, it does not promise it
-        }
-        if group.is_some() {
-            self.server_mut(node).disk.write(Item { group, writes, gated, ..Item::default() });
-        }
-        for event in events {
-            self.said(node, event)?;
-        }
-        for load in loads {
-            let epoch = self.server(node).epoch;
-            let delay_us = self.dice.range(100, 5_000);
-            let (peer, from, bytes_max) = (load.peer, load.from, load.bytes_max);
-            self.later(delay_us, Event::Load { node, epoch, peer, from, bytes_max });
-        }
-        self.sync(node);
-        match disputed {
-            Some(index) => self.step(node, Input::Dispute(index)),
-            None => Ok(()),
-        }
-    }
-
-    /// A record that this output takes from a leader, and for which this node computes another result.
-    fn disputed(&mut self, node: NodeId, writes: &[Write]) -> Option<Index> {
-        let from = writes.iter().find_map(|write| match write {
-            Write::Splice { from, records } if !records.is_empty() => Some(*from),
-            _ => None,
-        })?;
-        // Only what comes right after the applied state is executed before it is acknowledged.
-        let server = self.server(node);
-        let checks = server.applied + 1 == from && server.status().is_some_and(|status| status.role == Role::Follower);
-        if !checks || !self.disputes() {
-            return None;
-        }
-        self.server_mut(node).disputed = true;
-        self.counts.disputes += 1;
-        Some(from)
-    }
-
-    fn said(&mut self, node: NodeId, event: Said) -> Result<(), Violation> {
-        self.trace.line(self.now_us, format_args!("{node:?}    says {event:?}"));
-        match event {
-            Said::Committed(records) => {
-                let by = self.server(node).term;
-                let before = self.checker.committed();
-                for record in &records {
-                    self.checker.commit(node, by, record)?;
-                    self.server_mut(node).apply(record)?;
-                    if let Some(entry) = &record.entry {
-                        self.written(node, entry);
-                    }
-                }
-                if self.checker.committed() > before {
-                    self.ask_former_leaders(node);
-                }
-                Ok(())
-            }
-            Said::ReadReady { id, index } => match self.server_mut(node).reads.remove(&id) {
-                Some(floor) => {
-                    self.counts.reads += 1;
-                    self.checker.read(node, floor, index)
-                }
-                None => violated!("{node:?} answers read {id}, which nobody waits for"),
-            },
-            Said::ReadRefused(id) => {
-                self.counts.reads_refused += 1;
-                match self.server_mut(node).reads.remove(&id) {
-                    Some(_) => Ok(()),
-                    None => violated!("{node:?} refuses read {id}, which nobody waits for"),
-                }
-            }
-            Said::Refused(entry) => {
-                self.refused(&entry);
-                Ok(())
-            }
-            Said::Role { role, term, .. } => {
-                let server = self.server_mut(node);
-                let was = (server.role, server.term);
-                (server.role, server.term) = (role, term);
-                self.counts.step_downs += u64::from(was.0 == Role::Leader && role != Role::Leader);
-                if role == Role::Leader && was != (role, term) {
-                    self.counts.elections += 1;
-                    let server = &self.servers[usize::from(node.0)];
-                    self.checker.elected(node, term, &server.terms, &server.chain)?;
-                }
-                Ok(())
-            }
-            Said::Contradicted(_) => {
-                // Its state is damaged, as a majority sees it: it stops.
-                self.counts.contradicted += 1;
-                self.later(0, Event::Stop(node));
-                Ok(())
-            }
-            Said::RejoinComplete => {
-                self.server_mut(node).disk.write(Item { promoted: true, ..Item::default() });
-                Ok(())
-            }
-        }
-    }
-
-    pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) -> Result<(), Violation> {
-        let server = self.server(from);
-        let (hard, last_index) = (server.disk.durable.hard, server.disk.durable.records.len() as Index);
-        let incarnation = server.incarnation;
-        self.checker.leaves((from, incarnation), to, &message, hard, last_index)?;
-        let copies = if self.links.open(from, to) { self.weather.copies(&mut self.dice) } else { Vec::new() };
-        if copies.is_empty() {
-            self.counts.messages_lost += 1;
-            self.trace.line(self.now_us, format_args!("{from:?}    lost on the way to {to:?}: {message:?}"));
-        }
-        for delay_us in copies {
-            self.later(delay_us, Event::Deliver { to, from, incarnation, message: message.clone() });
-        }
-        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use raftbank_consensus::{Durable, HardState, NodeId, Role, Timers};
 use raftbank_ledger::{Account, Amount, Block, Genesis, NodeName, Operation, Request, RequestId, State, pow};
 use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
 
-use crate::node::{Action, Event, LinkChange, Node, NodeConfig, Notice, Now};
+use crate::node::{Action, Event, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now};
 
 const TICK_MS: u64 = 10;
 
@@ -48,6 +48,7 @@ pub fn config(id: usize, members: usize, incarnation: u64, rejoining: bool) -> N
         batch_bytes_max: 1 << 20,
         incarnation,
         rejoining,
+        nonces_inline: NONCES_INLINE,
         software: "test".into(),
     }
 }

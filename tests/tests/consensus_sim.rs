@@ -1,16 +1,16 @@
-//! The simulator in the normal test run: a few hundred seeds, its own determinism, and scenes with a known outcome.
-//! Many more seeds: `cargo run --release -p raftbank-tests --bin sim -- --seeds 20000`.
+//! The simulator of consensus in the normal test run: a few hundred seeds, its own determinism, and scenes with a known outcome.
+//! Many more seeds: `cargo run --release -p raftbank-tests --bin sim -- --consensus --seeds 20000`.
 #![allow(clippy::unwrap_used)]
 
 use raftbank_consensus::NodeId;
-use raftbank_tests::sim::{Failure, World, run_seed, run_seeds};
+use raftbank_tests::consensus_sim::{Failure, World, run_seed, run_seeds};
 
 const SECOND_US: u64 = 1_000_000;
 const SEEDS: u64 = 300;
 
 fn replay(failure: &Failure) -> String {
     format!(
-        "{failure}\nreplay: cargo run --release -p raftbank-tests --bin sim -- --seeds 1 --first {} --trace",
+        "{failure}\nreplay: cargo run --release -p raftbank-tests --bin sim -- --consensus --seeds 1 --first {} --trace",
         failure.seed
     )
 }

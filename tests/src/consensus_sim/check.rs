@@ -20,7 +20,7 @@ pub struct Violation(pub String);
 
 /// Breaks a rule.
 macro_rules! violated {
-    ($($text:tt)*) => { return Err(crate::sim::check::Violation(format!($($text)*))) };
+    ($($text:tt)*) => { return Err(crate::consensus_sim::check::Violation(format!($($text)*))) };
 }
 pub(super) use violated;
 
@@ -71,6 +71,13 @@ pub struct Checker {
     committed: Vec<Committed>,
     known: BTreeMap<(Index, Term), Known>,
     leaders: BTreeMap<Term, NodeId>,
+    /// What left the nodes.
+    pub promises: Promises,
+}
+
+/// What nodes have promised to each other.
+#[derive(Debug, Default)]
+pub struct Promises {
     /// Each vote, with the incarnation of the disk that remembers it.
     votes: BTreeMap<(NodeId, Term), (NodeId, u64)>,
 }
@@ -83,7 +90,7 @@ impl Checker {
             committed: vec![Committed { term: 0, chain: GENESIS, by: 0 }],
             known: BTreeMap::new(),
             leaders: BTreeMap::new(),
-            votes: BTreeMap::new(),
+            promises: Promises::default(),
         }
     }
 
@@ -172,6 +179,19 @@ impl Checker {
         Ok(())
     }
 
+    /// A read that was asked when `floor` records were known to be committed is answered from a state at `index`.
+    pub fn read(&self, node: NodeId, floor: Index, index: Index) -> Result<(), Violation> {
+        if index < floor {
+            violated!("stale read: {node:?} answers from record {index}, {floor} was committed before the read began");
+        }
+        if index > self.committed() {
+            violated!("{node:?} answers a read from record {index}, which nobody has seen committed");
+        }
+        Ok(())
+    }
+}
+
+impl Promises {
     /// A message leaves a node whose disk, the `incarnation`th, holds `hard` and `last_index` records.
     pub fn leaves(
         &mut self,
@@ -205,16 +225,5 @@ impl Checker {
             }
             _ => Ok(()),
         }
-    }
-
-    /// A read that was asked when `floor` records were known to be committed is answered from a state at `index`.
-    pub fn read(&self, node: NodeId, floor: Index, index: Index) -> Result<(), Violation> {
-        if index < floor {
-            violated!("stale read: {node:?} answers from record {index}, {floor} was committed before the read began");
-        }
-        if index > self.committed() {
-            violated!("{node:?} answers a read from record {index}, which nobody has seen committed");
-        }
-        Ok(())
     }
 }

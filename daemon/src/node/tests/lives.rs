@@ -1,0 +1,73 @@
+//! What belongs to an earlier process of a node does not reach the one that runs now.
+
+use raftbank_consensus::Engine;
+
+use super::*;
+
+#[test]
+fn a_late_answer_to_an_earlier_process_answers_nobody() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    let asker = (leader + 1) % 3;
+    let other = (leader + 2) % 3;
+    // The leader's answer stays on the wire while the asker's process ends.
+    bank.run_ms(200);
+    bank.next_token += 1;
+    let token = bank.next_token;
+    let request = Request { id: RequestId::parse("old").unwrap(), operation: open("alice") };
+    bank.event(
+        asker,
+        Event::Api { token, request: ApiRequest::Write { request: request.encode(), timeout_ms: 3_000 } },
+    );
+    let mut late = Vec::new();
+    for _ in 0..20 {
+        let wire: Vec<_> = bank.wire.drain(..).collect();
+        for (from, to, payload) in wire {
+            let envelope: Envelope = decode(&payload, FRAME_BYTES_MAX).unwrap();
+            if to == asker && matches!(envelope.body, Body::Answer { .. }) {
+                late.push(payload);
+            } else {
+                bank.event(to, Event::Frame { from: NodeId(from as u8), payload });
+            }
+        }
+    }
+    assert_eq!(late.len(), 1);
+    assert!(bank.replies[asker].is_empty());
+
+    // The new process begins to number its calls anew.
+    let state = bank.nodes[other].state().clone();
+    let applied = bank.nodes[other].applied();
+    let status = bank.nodes[other].engine.status();
+    let durable = raftbank_consensus::Durable {
+        hard: raftbank_consensus::HardState { term: status.term, vote: None },
+        terms: vec![raftbank_consensus::TermRun { first: 1, term: status.term }],
+        last_index: applied,
+        committed: applied,
+        tail: Vec::new(),
+    };
+    let config = NodeConfig { seed: 4_711, ..config(asker, 3, asker as u64 + 100, false) };
+    let known = (0..3).filter(|id| *id != asker).map(|id| (NodeId(id as u8), id as u64 + 100)).collect();
+    let (node, actions) = Node::open(config, durable, applied, state, &known, bank.now(asker));
+    bank.nodes[asker] = node;
+    bank.perform(asker, actions);
+    bank.event(asker, Event::Link(LinkChange::Connected));
+    while bank.nodes[asker].role().1.is_none() {
+        bank.run_ms(10);
+    }
+    bank.next_token += 1;
+    let token = bank.next_token;
+    let request = Request { id: RequestId::parse("new").unwrap(), operation: open("bob") };
+    bank.event(
+        asker,
+        Event::Api { token, request: ApiRequest::Write { request: request.encode(), timeout_ms: 3_000 } },
+    );
+    bank.event(asker, Event::Frame { from: NodeId(leader as u8), payload: late.pop().unwrap() });
+    assert!(bank.replies[asker].is_empty(), "{:?}", bank.replies[asker]);
+    bank.deliver();
+    bank.run_ms(500);
+    assert!(
+        matches!(&bank.replies[asker][&token], ApiReply::Written { id, .. } if id == "new"),
+        "{:?}",
+        bank.replies[asker][&token]
+    );
+}

@@ -1,0 +1,86 @@
+//! A client's rule for asking again, without any I/O: after a lost connection a write is sent again under the same id,
+//! so it executes once however often it is sent; and what may be said in the end depends on whether any copy of it was
+//! ever handed to a daemon.
+
+use crate::api::{ApiReply, FailKind};
+
+/// What became of one copy of the request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// The daemon answered.
+    Reply(ApiReply),
+    /// The copy provably never reached a daemon.
+    NotSent,
+    /// It may have; no answer came.
+    Nothing,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// This is the answer.
+    Done(ApiReply),
+    /// Send it again, on a new connection, after a moment.
+    Again,
+}
+
+/// One write and its copies.
+#[derive(Clone, Debug, Default)]
+pub struct WriteRetry {
+    handed: bool,
+}
+
+impl WriteRetry {
+    /// How long the daemon is told to try, of the time that is left: it gives its own verdict a little before the client
+    /// gives up waiting for it.
+    pub fn timeout_ms(left_ms: u64) -> u32 {
+        u32::try_from(left_ms.saturating_mul(19) / 20).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Takes in what became of the last copy.
+    pub fn heard(&mut self, heard: Heard) -> Next {
+        match heard {
+            // "Not executed" speaks of the copy that the daemon was just handed, not of an earlier one.
+            Heard::Reply(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) if self.handed => Next::Again,
+            Heard::Reply(reply) => Next::Done(reply),
+            Heard::NotSent => Next::Again,
+            Heard::Nothing => {
+                self.handed = true;
+                Next::Again
+            }
+        }
+    }
+
+    /// The time is up without an answer: true if the request may be executed, now or later; false if it never will be.
+    pub fn is_unknown(&self) -> bool {
+        self.handed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(kind: FailKind) -> Heard {
+        Heard::Reply(ApiReply::Failed { kind, code: "x".to_owned(), message: String::new() })
+    }
+
+    #[test]
+    fn not_executed_is_believed_only_of_a_request_that_was_handed_over_once() {
+        let mut retry = WriteRetry::default();
+        assert_eq!(retry.heard(Heard::NotSent), Next::Again);
+        assert!(!retry.is_unknown());
+        assert!(matches!(retry.heard(failed(FailKind::NotExecuted)), Next::Done(_)));
+        assert_eq!(retry.heard(Heard::Nothing), Next::Again);
+        assert!(retry.is_unknown());
+        assert_eq!(retry.heard(failed(FailKind::NotExecuted)), Next::Again);
+        assert!(matches!(retry.heard(failed(FailKind::Refused)), Next::Done(_)));
+    }
+
+    #[test]
+    fn the_daemon_has_less_time_than_the_client_and_always_some() {
+        assert_eq!(WriteRetry::timeout_ms(1_000), 950);
+        assert_eq!(WriteRetry::timeout_ms(0), 1);
+        assert_eq!(WriteRetry::timeout_ms(u64::MAX), u32::MAX);
+    }
+}
