@@ -48,7 +48,18 @@ pub enum Body {
         height: u64,
     },
     /// "My disk was lost; this is my new incarnation. What is your durable term?"
-    Rejoin,
+    Rejoin {
+        /// The challenge of the node that is asked, once it is known; else 0.
+        proof: u64,
+    },
+    /// "I know you under another incarnation. Say it again with this number": so that a late announcement of an
+    /// incarnation that is gone replaces nothing.
+    RejoinChallenge {
+        /// The incarnation that was announced.
+        incarnation: u64,
+        /// Valid once, and never 0.
+        challenge: u64,
+    },
     /// The answer, once the new incarnation is stored durably.
     RejoinTerm {
         /// The incarnation that is answered.

@@ -25,11 +25,13 @@ pub(super) struct Peer {
     /// Its wall clock minus ours, when its last frame arrived.
     pub clock_offset_ms: i64,
     warned_ms: Option<u64>,
+    /// How many new incarnations of it were accepted since this process began.
+    pub changes: u64,
 }
 
 impl Peer {
     pub fn new(incarnation: Option<u64>) -> Self {
-        Self { incarnation, storing: None, heard_ms: None, height: 0, clock_offset_ms: 0, warned_ms: None }
+        Self { incarnation, storing: None, heard_ms: None, height: 0, clock_offset_ms: 0, warned_ms: None, changes: 0 }
     }
 }
 
@@ -65,8 +67,8 @@ impl<E: Engine> Node<E> {
                 format!("{} belongs to another cluster: compare the genesis files of both nodes", self.name(from)),
             );
         }
-        if let Body::Rejoin = envelope.body {
-            return self.rejoin_announced(from, envelope.incarnation);
+        if let Body::Rejoin { proof } = envelope.body {
+            return self.rejoin_announced(from, envelope.incarnation, proof);
         }
         match known {
             Some(incarnation) if incarnation == envelope.incarnation => {}
@@ -80,7 +82,10 @@ impl<E: Engine> Node<E> {
                     ),
                 );
             }
-            // Met for the first time: nothing is accepted before its incarnation is durable here.
+            // On a new disk, this might be a late frame of an incarnation that is gone. What answers this node's own
+            // announcement is not.
+            None if self.is_rejoining() && !self.answers_announcement(&envelope.body) => return,
+            // Met for the first time: nothing is accepted before its incarnation is durable here. It is sent again.
             None => return self.store_incarnation(from, envelope.incarnation, None),
         }
         let offset = signed_difference(envelope.wall_ms, self.now.wall_ms);
@@ -99,7 +104,8 @@ impl<E: Engine> Node<E> {
                 }
             }
             Body::RejoinTerm { incarnation, term } => self.rejoin_term(from, incarnation, term),
-            Body::Rejoin => unreachable!("handled above"),
+            Body::RejoinChallenge { incarnation, challenge } => self.rejoin_challenged(from, incarnation, challenge),
+            Body::Rejoin { .. } => unreachable!("handled above"),
         }
     }
 
@@ -119,6 +125,7 @@ impl<E: Engine> Node<E> {
     pub(super) fn peer_known(&mut self, from: NodeId, incarnation: u64) {
         let now_ms = self.now.mono_ms;
         if let Some(peer) = self.peers.get_mut(&from) {
+            peer.changes += u64::from(peer.incarnation.is_some());
             peer.incarnation = Some(incarnation);
             // The frame that told it was a valid one.
             peer.heard_ms = Some(now_ms);

@@ -32,12 +32,13 @@ impl<E: Engine> Node<E> {
         rejoin.last_asked_ms = Some(now);
         let silent: Vec<NodeId> = self.peers.keys().filter(|id| !rejoin.terms.contains_key(id)).copied().collect();
         for id in silent {
-            self.send(id, Body::Rejoin);
+            self.send(id, Body::Rejoin { proof: 0 });
         }
     }
 
-    /// A peer lost its disk and says so. Its new incarnation is stored before it is answered.
-    pub(super) fn rejoin_announced(&mut self, from: NodeId, incarnation: u64) {
+    /// A peer lost its disk and says so. A new incarnation has to prove that it is alive, and is stored before it is
+    /// answered.
+    pub(super) fn rejoin_announced(&mut self, from: NodeId, incarnation: u64, proof: u64) {
         // What this node has promised so far is durable before the group that stores the incarnation is.
         let term = self.engine.status().term;
         match self.peers.get(&from).and_then(|peer| peer.incarnation) {
@@ -46,10 +47,39 @@ impl<E: Engine> Node<E> {
                     AwaitedGroup { then: vec![Then::AnswerRejoin(from, incarnation, term)], ..AwaitedGroup::default() };
                 self.persist(Vec::new(), awaited, Vec::new(), false);
             }
+            Some(_) if proof != self.challenge(from) => {
+                let challenge = self.challenge(from);
+                self.send(from, Body::RejoinChallenge { incarnation, challenge });
+            }
             _ => {
                 self.info(format!("{} lost its disk and rejoins with a new data folder", self.name(from)));
                 self.store_incarnation(from, incarnation, Some(term));
             }
+        }
+    }
+
+    /// What a new incarnation of this peer has to repeat: unlike any that an earlier one was told.
+    fn challenge(&self, peer: NodeId) -> u64 {
+        let changes = self.peers.get(&peer).map_or(0, |peer| peer.changes);
+        let mixed =
+            (self.config.seed ^ (u64::from(peer.0) << 56)).wrapping_add(changes.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        mixed.max(1)
+    }
+
+    /// A peer wants proof that this incarnation is alive.
+    pub(super) fn rejoin_challenged(&mut self, from: NodeId, incarnation: u64, challenge: u64) {
+        if self.is_rejoining() && incarnation == self.config.incarnation {
+            self.send(from, Body::Rejoin { proof: challenge });
+        }
+    }
+
+    /// True for what a peer can only send after it has heard this folder's own announcement.
+    pub(super) fn answers_announcement(&self, body: &Body) -> bool {
+        match body {
+            Body::RejoinTerm { incarnation, .. } | Body::RejoinChallenge { incarnation, .. } => {
+                *incarnation == self.config.incarnation
+            }
+            _ => false,
         }
     }
 

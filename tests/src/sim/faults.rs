@@ -285,9 +285,10 @@ impl World {
         let incarnation = self.next_incarnation;
         self.next_incarnation += 1;
         let Ok(disk) = self.charter.disk(node, incarnation, true) else { return };
+        self.observer.loses(&self.machines[usize::from(node.0)]);
         let machine = self.machine_mut(node);
         (machine.disk, machine.incarnation, machine.backup) = (disk, incarnation, None);
-        (machine.refused, machine.rolled_back) = (false, false);
+        (machine.refused, machine.rolled_back, machine.tainted) = (false, false, false);
         self.trace.line(self.now_us, format_args!("{node:?} gets a new disk"));
     }
 
@@ -311,6 +312,7 @@ impl World {
         };
         if is_older {
             self.power_cut(node);
+            self.observer.loses(&self.machines[usize::from(node.0)]);
             let machine = self.machine_mut(node);
             machine.disk.roll_back(image);
             machine.rolled_back = true;
@@ -333,6 +335,7 @@ impl World {
             if (0..=BALANCE_MAX).contains(&flipped) {
                 process.node.corrupt_balance_for_tests(&account, flipped);
                 process.flipped = true;
+                self.machine_mut(node).tainted = true;
                 self.counts.flips += 1;
             }
         }

@@ -168,6 +168,8 @@ pub struct Machine {
     pub healthy_sync_us: (u64, u64),
     /// It ended with 6 and waits for its operator.
     pub refused: bool,
+    /// It ran with a flipped balance: its log may hold a block that nobody else will take.
+    pub tainted: bool,
     /// Its disk holds less than it promised.
     pub rolled_back: bool,
 }

@@ -9,7 +9,7 @@
 //!   and pre-vote, thesis §6.2 and §9.6).
 //! - **Nobody stops without a reason**: exit code 6 only where something was damaged, 7 only where a sync failed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raftbank_codec::decode;
 use raftbank_consensus::{NodeId, Role, Term};
@@ -49,6 +49,8 @@ pub struct Observer {
     leaders: BTreeMap<Term, NodeId>,
     promises: Promises,
     ears: Vec<Ear>,
+    /// Records that were durable on a disk that is gone: they may have been acknowledged before.
+    gone: BTreeSet<(u64, Term, NodeId)>,
 }
 
 impl Observer {
@@ -61,6 +63,7 @@ impl Observer {
             leaders: BTreeMap::new(),
             promises: Promises::default(),
             ears: vec![ear; members],
+            gone: BTreeSet::new(),
         }
     }
 
@@ -85,7 +88,10 @@ impl Observer {
                 violated!("{node:?} applies record {}, only {} were committed", write.index, self.applied.len())
             }
             None => {
-                let holds = |machine: &&Machine| machine.disk.synced_term(write.index) == Some(write.term);
+                let holds = |machine: &&Machine| {
+                    machine.disk.synced_term(write.index) == Some(write.term)
+                        || self.gone.contains(&(write.index, write.term, machine.id))
+                };
                 let copies = machines.iter().filter(holds).count();
                 if copies * 2 <= self.members {
                     violated!(
@@ -98,6 +104,14 @@ impl Observer {
                 self.applied.push(found);
                 Ok(())
             }
+        }
+    }
+
+    /// A disk is about to be lost or rolled back.
+    pub fn loses(&mut self, machine: &Machine) {
+        let (_, last_index) = machine.disk.synced_promises();
+        for index in self.last_applied() + 1..=last_index {
+            self.gone.extend(machine.disk.synced_term(index).map(|term| (index, term, machine.id)));
         }
     }
 

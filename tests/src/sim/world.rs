@@ -176,6 +176,7 @@ impl World {
                 healthy_sync_us: sync_us,
                 refused: false,
                 rolled_back: false,
+                tainted: false,
             });
         }
         let mut world = Self {
@@ -551,7 +552,7 @@ impl World {
     fn ended(&mut self, node: NodeId, exit_code: u8, reason: &str) -> Result<(), Violation> {
         let machine = self.machine_mut(node);
         let Some(process) = machine.process.as_mut() else { return Ok(()) };
-        let (flipped, stopping) = (process.flipped, process.stopping);
+        let (flipped, stopping) = (machine.tainted, process.stopping);
         match exit_code {
             0 if stopping => {
                 let mut failed = None;

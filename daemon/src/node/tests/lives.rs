@@ -71,3 +71,59 @@ fn a_late_answer_to_an_earlier_process_answers_nobody() {
         bank.replies[asker][&token]
     );
 }
+
+/// A frame as member `from` would send it under this incarnation.
+fn frame(bank: &Bank, from: usize, incarnation: u64, body: Body) -> Event {
+    let cluster = bank.nodes[0].state().cluster_id().0;
+    let envelope = Envelope { cluster, incarnation, wall_ms: bank.now(from).wall_ms, body };
+    Event::Frame { from: NodeId(from as u8), payload: encode(&envelope) }
+}
+
+fn incarnation_of(bank: &Bank, at: usize, peer: usize) -> Option<u64> {
+    bank.nodes[at].peers.get(&NodeId(peer as u8)).and_then(|peer| peer.incarnation)
+}
+
+#[test]
+fn a_late_announcement_of_an_incarnation_that_is_gone_replaces_nothing() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    let lost = (leader + 1) % 3;
+    let (state, _) = State::new(&genesis(3, 1)).unwrap();
+    for incarnation in [555, 556] {
+        let config = config(lost, 3, incarnation, true);
+        let (node, actions) = Node::open(config, fresh(), 0, state.clone(), &BTreeMap::new(), bank.now(lost));
+        bank.nodes[lost] = node;
+        bank.perform(lost, actions);
+        bank.event(lost, Event::Link(LinkChange::Connected));
+        bank.run_ms(3_000);
+        assert!(!bank.nodes[lost].is_rejoining());
+    }
+    // The first of the two lost disks announced itself, too, and its words arrive now; so does a proof of that time.
+    let late = frame(&bank, lost, 555, Body::Rejoin { proof: 0 });
+    bank.event(leader, late);
+    bank.run_ms(500);
+    assert_eq!(incarnation_of(&bank, leader, lost), Some(556));
+    assert!(is_committed(&bank.outcome(lost, "b", credit("alice", 1))), "it is heard as before");
+}
+
+#[test]
+fn a_node_on_a_new_disk_does_not_learn_a_late_incarnation() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    let (lost, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let (state, _) = State::new(&genesis(3, 1)).unwrap();
+    let (node, actions) = Node::open(config(lost, 3, 555, true), fresh(), 0, state, &BTreeMap::new(), bank.now(lost));
+    bank.nodes[lost] = node;
+    bank.perform(lost, actions);
+    // From the time before the other one lost its disk.
+    let late = frame(&bank, other, 4_711, Body::Beacon { height: 1 });
+    bank.event(lost, late);
+    assert_eq!(incarnation_of(&bank, lost, other), None);
+    bank.event(lost, Event::Link(LinkChange::Connected));
+    bank.run_ms(3_000);
+    assert_eq!(incarnation_of(&bank, lost, other), Some(other as u64 + 100));
+    assert!(!bank.nodes[lost].is_rejoining());
+    bank.same_heads();
+}
