@@ -69,8 +69,9 @@ pub(super) struct Call {
     pub origin: Origin,
     pub deadline_ms: u64,
     pub place: Place,
-    /// How often it was handed to a peer without having been given back.
-    pub exposed: u32,
+    /// It was handed to a peer. From then on nobody here can say that it will never be executed: even if that peer gives
+    /// it back, another copy of the frame may still be on its way.
+    pub exposed: bool,
     bytes: usize,
 }
 
@@ -119,11 +120,11 @@ impl<E: Engine> Node<E> {
 
     /// The leader is asked by a peer.
     pub(super) fn forwarded(&mut self, peer: NodeId, call: CallName, ask: Ask, timeout_ms: u32) {
-        if !self.leads() || self.stopping_since.is_some() {
-            return self.send(peer, Body::Answer { call, reply: None });
-        }
         if self.calls_by_peer.contains_key(&(peer, call)) {
             return; // sent again because the answer was slow: it is on its way
+        }
+        if !self.leads() || self.stopping_since.is_some() {
+            return self.send(peer, Body::Answer { call, reply: None });
         }
         let origin = Origin::Peer { peer, call };
         let refused =
@@ -158,7 +159,7 @@ impl<E: Engine> Node<E> {
         };
         self.calls_bytes += bytes;
         self.deadlines.insert((deadline_ms, id));
-        self.calls.insert(id, Call { kind, origin, deadline_ms, place: Place::Waiting, exposed: 0, bytes });
+        self.calls.insert(id, Call { kind, origin, deadline_ms, place: Place::Waiting, exposed: false, bytes });
         if self.calls.len() > CALLS_MAX || self.calls_bytes > CALLS_BYTES_MAX {
             let message = "too many requests are in flight at this node; ask again in a moment";
             return self.finish(id, failed(FailKind::NotExecuted, "overloaded", message));
@@ -200,7 +201,7 @@ impl<E: Engine> Node<E> {
             Kind::Read(Read::Accounts) => Ask::Accounts,
             Kind::Read(Read::Get(key)) => Ask::Get(key.clone()),
         };
-        call.exposed += 1;
+        call.exposed = true;
         call.place = Place::Forwarded { to, at_ms: now };
         let timeout_ms = u32::try_from(call.deadline_ms.saturating_sub(now)).unwrap_or(u32::MAX);
         let call = CallName { life: self.config.seed, number: id };
@@ -212,10 +213,9 @@ impl<E: Engine> Node<E> {
         let id = name.number;
         let Some(call) = self.calls.get_mut(&id).filter(|_| name.life == self.config.seed) else { return };
         match reply {
-            // The peer neither has it in a log nor ever will: this hand-over is undone. Whatever reason it gave
-            // (it does not lead, it has too much to do), the call is tried again until its own deadline.
+            // Whatever reason the peer gave (it does not lead, it has too much to do), the call is tried again until its
+            // own deadline.
             None | Some(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) => {
-                call.exposed = call.exposed.saturating_sub(1);
                 if matches!(call.place, Place::Forwarded { to, .. } if to == from) {
                     call.place = Place::Waiting;
                 }
@@ -301,7 +301,7 @@ impl<E: Engine> Node<E> {
                 let message = format!("no majority answered in time ({leader}); ask again, or read with --local");
                 failed(FailKind::NotExecuted, "timeout", &message)
             }
-            Kind::Write(_) if call.exposed == 0 && !matches!(call.place, Place::Mining | Place::Proposed) => {
+            Kind::Write(_) if !call.exposed && !matches!(call.place, Place::Mining | Place::Proposed) => {
                 let message = format!("not executed: the request reached no leader in time ({leader})");
                 failed(FailKind::NotExecuted, "no_leader", &message)
             }

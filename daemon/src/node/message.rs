@@ -39,7 +39,7 @@ pub enum Body {
     Answer {
         /// The asker's number.
         call: CallName,
-        /// `None`: not led here, and the request neither is nor ever will be in a log through this `Forward`.
+        /// `None`: not led here, and not executed through this frame.
         reply: Option<ApiReply>,
     },
     /// Sent to every peer now and then, so that each knows who is there.

@@ -12,7 +12,7 @@ use raftbank_ledger::{Request, RequestId, State};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
 
 use self::bank::{Bank, account, balance, config, credit, fresh, genesis, is_committed, open, transfer};
-use super::message::{Body, Envelope, FRAME_BYTES_MAX};
+use super::message::{Body, CallName, Envelope, FRAME_BYTES_MAX};
 use super::{Event, LinkChange, Node, NodeConfig};
 
 #[test]

@@ -103,7 +103,7 @@ impl World {
         let pauses_us = self.clients[at].pauses_us;
         let pause_us = self.dice.range(pauses_us / 2, pauses_us * 2);
         self.later(pause_us, Event::Client(at));
-        if self.clients[at].command.is_some() {
+        if self.clients[at].command.is_some() || self.resting {
             return Ok(());
         }
         if self.dice.chance(100) {

@@ -275,6 +275,8 @@ impl World {
             machine.refused
                 || machine.rolled_back
                 || machine.disk.is_rejoining()
+                // Its log may hold a block that will make it stop with 6.
+                || machine.tainted
                 || machine.process.as_ref().is_some_and(|process| process.flipped)
         };
         self.machines.len() >= 3 && !self.machines.iter().any(impaired)

@@ -96,6 +96,9 @@ fn story(world: &mut World, setup: &mut Dice) -> Result<(), Violation> {
     world.run_for(setup.range(500_000, 4_000_000))?;
     world.heal_all();
     recover(world)?;
+    // What is under way ends, and everything reaches the disks.
+    world.resting = true;
+    world.run_for(4_000_000)?;
     judged(world)
 }
 
@@ -134,15 +137,21 @@ fn recover(world: &mut World) -> Result<(), Violation> {
 fn judged(world: &mut World) -> Result<(), Violation> {
     world.close_open();
     let mut longest: Vec<Vec<u8>> = Vec::new();
+    let last_applied = world.observer.last_applied();
     for machine in &world.machines {
         let Some(process) = machine.process.as_ref() else { violated!("{:?} is down in the end", machine.id) };
         let (node, top) = (machine.id, process.node.state().tip().height);
+        if process.node.applied() != last_applied {
+            violated!(
+                "{node:?} applied {} of {last_applied} records, and nothing is under way",
+                process.node.applied()
+            );
+        }
         let mut chain = Vec::new();
         for height in 0..=top {
             match process.reader.block(height) {
                 Ok(Some(block)) => chain.push(block.to_vec()),
-                // Applied a moment ago, and still on its way to the disk.
-                Ok(None) => break,
+                Ok(None) => violated!("{node:?} has no block {height}"),
                 Err(error) => violated!("{node:?} cannot read block {height}: {error}"),
             }
         }

@@ -133,6 +133,8 @@ pub struct World {
     pub(super) relay_up: bool,
     pub(super) faults: Option<Faults>,
     pub(super) clients: Vec<Client>,
+    /// Clients give no new commands.
+    pub(super) resting: bool,
     pub(super) history: History,
     pub(super) observer: Observer,
     pub(super) counts: Counts,
@@ -191,6 +193,7 @@ impl World {
             relay_up: true,
             faults: None,
             clients: Vec::new(),
+            resting: false,
             history: History::default(),
             observer: Observer::new(members),
             counts: Counts::default(),

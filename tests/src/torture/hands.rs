@@ -308,11 +308,6 @@ impl Hands {
 
     /// Ends all faults and starts everything that is down.
     pub async fn heal_all(&mut self) -> Result<()> {
-        for node in std::mem::take(&mut self.paused) {
-            if self.cluster.pid(node).is_some() {
-                self.cluster.thaw(node)?;
-            }
-        }
         for (node, before) in std::mem::take(&mut self.limited) {
             if let Some(pid) = self.cluster.pid(node) {
                 rustix::process::prlimit(Some(process(pid)?), rustix::process::Resource::Nofile, before)?;
@@ -320,6 +315,13 @@ impl Hands {
         }
         for node in self.tracers.keys().copied().collect::<Vec<_>>() {
             self.untrace(node)?;
+        }
+        // After the tracers are gone: one that lets go of a stopped process leaves it stopped.
+        self.paused.clear();
+        for node in 0..self.cluster.size() {
+            if self.cluster.pid(node).is_some() {
+                self.cluster.thaw(node)?;
+            }
         }
         for node in std::mem::take(&mut self.full) {
             match fs::remove_file(self.disks[node].mount.join("filler")) {
@@ -349,9 +351,9 @@ impl Hands {
             *at = Instant::now();
         }
         self.look().await?;
-        // What failed before the healing may still be about to end with 7.
-        let failing: Vec<usize> = self.failing.keys().copied().collect();
-        for node in failing {
+        // What failed, or was told to stop, before the healing may still be about to end.
+        let ending: BTreeSet<usize> = self.failing.keys().chain(&self.stopping).copied().collect();
+        for node in ending {
             self.settle(node).await?;
         }
         ask::heal(&self.cluster).await?;
@@ -363,13 +365,25 @@ impl Hands {
         let deadline = Instant::now() + super::RECOVERY;
         loop {
             self.look().await?;
-            if self.cluster.status(node).await.is_some() {
-                self.failing.insert(node, Some(Instant::now()));
+            if !self.stopping.contains(&node) && self.cluster.status(node).await.is_some() {
+                if let Some(healed) = self.failing.get_mut(&node) {
+                    *healed = Some(Instant::now());
+                }
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "{} does not come back\n{}", name(node), self.cluster.logs());
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+}
+
+impl Hands {
+    /// Waits until every node answers.
+    pub async fn all_up(&mut self) -> Result<()> {
+        for node in 0..self.cluster.size() {
+            self.settle(node).await?;
+        }
+        Ok(())
     }
 }
 

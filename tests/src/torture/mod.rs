@@ -128,7 +128,7 @@ async fn round(seed: u64, time: Duration, disks: bool, report: &mut Report) -> R
     }
     let recovery = healed.elapsed();
     let told = load.finish().await?;
-    hands.watch(Duration::ZERO).await?;
+    hands.all_up().await?;
     let summary = match history::check(&mut hands.cluster, &told).await {
         Ok(summary) => summary,
         Err(error) => bail!("{error:#}\n{}", hands.cluster.logs()),
