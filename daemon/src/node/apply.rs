@@ -151,6 +151,15 @@ impl<E: Engine> Node<E> {
     }
 }
 
+/// Takes a record, and what follows it, out of what is to be written. What stood there before is cut off nevertheless.
+pub(super) fn without_records(writes: &mut [Write], from: Index) {
+    for write in writes {
+        if let Write::Splice { records, .. } = write {
+            records.retain(|record| record.index < from);
+        }
+    }
+}
+
 fn check_term(block: &Block, term: Term) -> Result<(), Violation> {
     if block.header.term == term { Ok(()) } else { Err(Violation::Term { expected: term, found: block.header.term }) }
 }

@@ -32,7 +32,7 @@ use raftbank_store::{Batch, StateWrite};
 pub use self::api::{Action, Event, LinkChange, NodeConfig, Notice, Now};
 pub use self::batch::NONCES_INLINE;
 
-use self::apply::Checked;
+use self::apply::{Checked, without_records};
 use self::batch::Proposal;
 use self::calls::{Call, CallId};
 use self::message::CallName;
@@ -284,7 +284,7 @@ impl<E: Engine> Node<E> {
 
     /// Takes what the engine has to say: commits first, so that what it wants written is checked on the newest state.
     fn absorb(&mut self, output: Output) {
-        let Output { group, writes, eager, mut gated, loads, events } = output;
+        let Output { group, mut writes, eager, mut gated, loads, events } = output;
         for (to, message) in eager {
             self.send_raft(to, message);
         }
@@ -295,8 +295,10 @@ impl<E: Engine> Node<E> {
             }
         }
         if let Some(index) = self.check_spliced(&writes) {
-            // Whatever this output promises, it does not promise it: a lost message is always allowed.
+            // Whatever this output promises, it does not promise it: a lost message is always allowed. And the record
+            // does not reach the disk: a power cut right after it would leave it there, undisputed.
             gated.clear();
+            without_records(&mut writes, index);
             self.inputs.push_back(Input::Dispute(index));
         }
         if let Some(group) = group {
