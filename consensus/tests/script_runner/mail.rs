@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use raftbank_consensus::{Engine, Input, Message};
+use raftbank_consensus::{Input, Message};
 
 use super::Name;
 use super::world::{World, id};
