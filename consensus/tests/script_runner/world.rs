@@ -87,10 +87,7 @@ impl World {
     }
 
     pub fn replace_disk(&mut self, node: Name, terms: &[Term], term: Option<Term>, vote: Option<Name>, applied: Index) {
-        let record = |(term, index): (&Term, Index)| {
-            let entry = Some(Entry::from(format!("old{index}").into_bytes()));
-            Record { index, term: *term, entry }
-        };
+        let record = |(term, index): (&Term, Index)| Record { index, term: *term, entry: None };
         let mut image = Image { records: terms.iter().zip(1..).map(record).collect(), applied, ..Image::default() };
         image.hard.term = term.or(terms.last().copied()).unwrap_or(0);
         image.hard.vote = vote.map(id);
