@@ -319,7 +319,7 @@ impl World {
         let entry = Entry::from(format!("{text:.<bytes$}").into_bytes());
         self.step(
             node,
-            &format!("is to append {text} after {last_index}@{term}"),
+            &format!("is to append {text} after {last_index} in term {term}"),
             Input::Propose { term, last_index, entry },
         )
     }
