@@ -3,7 +3,10 @@
 //! message that leaves, `after #2 ->` one that leaves once group 2 is durable.
 
 mod disk;
+mod driver;
 mod mail;
+mod print;
+mod time;
 mod wire;
 mod world;
 
