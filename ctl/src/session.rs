@@ -105,17 +105,17 @@ impl Session {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout_ms = WriteRetry::timeout_ms(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
             let call = client.call(ApiRequest::Write { request: request.clone(), timeout_ms }, left);
-            let heard = match call.await {
-                Ok(reply) => Heard::Reply(reply),
-                Err(error) if error.not_sent() => Heard::NotSent,
-                Err(_) => Heard::Nothing,
-            };
-            let answered = matches!(heard, Heard::Reply(_));
-            match retry.heard(heard) {
-                Next::Done(reply) => return unfailed(reply).map_err(|failure| with_id(failure, id)),
-                // The daemon is there and has nothing better to say yet: do not spin.
-                Next::Again if answered => sleep(RETRY_EVERY.min(left)).await,
-                Next::Again => {}
+            match call.await {
+                Ok(reply) => {
+                    if retry.heard(Heard::Reply(&reply)) == Next::Done {
+                        return unfailed(reply).map_err(|failure| with_id(failure, id));
+                    }
+                    // The daemon is there and has nothing better to say yet: do not spin.
+                    sleep(RETRY_EVERY.min(left)).await;
+                }
+                Err(error) => {
+                    retry.heard(if error.not_sent() { Heard::NotSent } else { Heard::Nothing });
+                }
             }
             self.client = None;
             match self.reconnect(deadline).await {

@@ -5,10 +5,10 @@
 use crate::api::{ApiReply, FailKind};
 
 /// What became of one copy of the request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Heard {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Heard<'a> {
     /// The daemon answered.
-    Reply(ApiReply),
+    Reply(&'a ApiReply),
     /// The copy provably never reached a daemon.
     NotSent,
     /// It may have; no answer came.
@@ -16,10 +16,10 @@ pub enum Heard {
 }
 
 /// What to do next.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// This is the answer.
-    Done(ApiReply),
+    /// What was heard is the answer.
+    Done,
     /// Send it again, on a new connection, after a moment.
     Again,
 }
@@ -38,11 +38,11 @@ impl WriteRetry {
     }
 
     /// Takes in what became of the last copy.
-    pub fn heard(&mut self, heard: Heard) -> Next {
+    pub fn heard(&mut self, heard: Heard<'_>) -> Next {
         match heard {
             // "Not executed" speaks of the copy that the daemon was just handed, not of an earlier one.
             Heard::Reply(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) if self.handed => Next::Again,
-            Heard::Reply(reply) => Next::Done(reply),
+            Heard::Reply(_) => Next::Done,
             Heard::NotSent => Next::Again,
             Heard::Nothing => {
                 self.handed = true;
@@ -61,8 +61,8 @@ impl WriteRetry {
 mod tests {
     use super::*;
 
-    fn failed(kind: FailKind) -> Heard {
-        Heard::Reply(ApiReply::Failed { kind, code: "x".to_owned(), message: String::new() })
+    fn failed(kind: FailKind) -> ApiReply {
+        ApiReply::Failed { kind, code: "x".to_owned(), message: String::new() }
     }
 
     #[test]
@@ -70,11 +70,11 @@ mod tests {
         let mut retry = WriteRetry::default();
         assert_eq!(retry.heard(Heard::NotSent), Next::Again);
         assert!(!retry.is_unknown());
-        assert!(matches!(retry.heard(failed(FailKind::NotExecuted)), Next::Done(_)));
+        assert_eq!(retry.heard(Heard::Reply(&failed(FailKind::NotExecuted))), Next::Done);
         assert_eq!(retry.heard(Heard::Nothing), Next::Again);
         assert!(retry.is_unknown());
-        assert_eq!(retry.heard(failed(FailKind::NotExecuted)), Next::Again);
-        assert!(matches!(retry.heard(failed(FailKind::Refused)), Next::Done(_)));
+        assert_eq!(retry.heard(Heard::Reply(&failed(FailKind::NotExecuted))), Next::Again);
+        assert_eq!(retry.heard(Heard::Reply(&failed(FailKind::Refused))), Next::Done);
     }
 
     #[test]

@@ -296,20 +296,18 @@ fn in_order(history: &History) -> Result<(), Violation> {
     steps.sort_by_key(|step| (step.at, step.is_end));
     let mut newest: Option<(Place, &dyn std::fmt::Debug)> = None;
     for step in steps {
-        match newest {
-            Some((place, other)) if !step.is_end => {
-                if step.place < place || (step.place == place && !step.is_read) {
-                    violated!(
-                        "{:?} stands at {:?}, before {place:?} of {other:?}, which was known before it was asked",
-                        step.what,
-                        step.place
-                    );
-                }
-            }
-            _ if step.is_end && newest.is_none_or(|(place, _)| place < step.place) => {
+        if step.is_end {
+            if newest.is_none_or(|(place, _)| place < step.place) {
                 newest = Some((step.place, step.what));
             }
-            _ => {}
+        } else if let Some((place, other)) = newest
+            && (step.place < place || (step.place == place && !step.is_read))
+        {
+            violated!(
+                "{:?} stands at {:?}, before {place:?} of {other:?}, which was known before it was asked",
+                step.what,
+                step.place
+            );
         }
     }
     Ok(())

@@ -9,9 +9,10 @@ use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WatchEvent, WriteOutcom
 use raftbank_wire::retry::{Heard, Next, WriteRetry};
 
 use super::Violation;
+use super::event::Event;
 use super::observe::violated;
 use super::requests;
-use super::world::{Event, World};
+use super::world::World;
 use crate::history::{Attempt, Fate, Sight, View};
 
 /// Between two tries to reach a node that was reached before, as in the command line.
@@ -227,30 +228,30 @@ impl World {
             return Ok(());
         }
         self.trace.line(self.now_us, format_args!("client {at} hears from {node:?}: {reply:?}"));
-        self.client_heard(at, Heard::Reply(reply))
+        self.client_heard(at, Some(reply))
     }
 
     pub(super) fn client_broken(&mut self, at: usize, copy: u64) -> Result<(), Violation> {
-        if self.waits_for(at, copy) { self.client_heard(at, Heard::Nothing) } else { Ok(()) }
+        if self.waits_for(at, copy) { self.client_heard(at, None) } else { Ok(()) }
     }
 
-    fn client_heard(&mut self, at: usize, heard: Heard) -> Result<(), Violation> {
+    /// The node has answered, or the connection broke.
+    fn client_heard(&mut self, at: usize, heard: Option<ApiReply>) -> Result<(), Violation> {
         let Some(command) = self.clients[at].command.as_mut() else { return Ok(()) };
         command.copy = None;
         let number = command.number;
         if let Task::Read { linearizable, .. } = command.task {
             let (node, sent_us) = (command.node, command.sent_us);
             self.clients[at].command = None;
-            if let Heard::Reply(reply) = heard {
+            if let Some(reply) = heard {
                 self.read_answered(at, node, sent_us, linearizable, reply)?;
             }
             return Ok(());
         }
-        let answered = matches!(heard, Heard::Reply(_));
-        match command.retry.heard(heard) {
-            Next::Done(reply) => self.write_ended(at, Some(reply)),
+        match command.retry.heard(heard.as_ref().map_or(Heard::Nothing, Heard::Reply)) {
+            Next::Done => self.write_ended(at, heard),
             Next::Again => {
-                let delay_us = if answered { RETRY_EVERY_US } else { 1_000 };
+                let delay_us = if heard.is_some() { RETRY_EVERY_US } else { 1_000 };
                 self.later(delay_us, Event::Reconnect { client: at, command: number });
                 Ok(())
             }

@@ -6,8 +6,9 @@ use raftbank_ledger::BALANCE_MAX;
 use raftbankd::node::LinkChange;
 
 use super::Violation;
+use super::event::Event;
 use super::requests;
-use super::world::{Event, World};
+use super::world::World;
 use crate::consensus_sim::Dice;
 use crate::consensus_sim::network::Weather;
 

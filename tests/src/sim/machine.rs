@@ -129,7 +129,7 @@ pub struct Process {
     /// The newest awaited group of the sync that is under way.
     pub syncing: Option<Option<u64>>,
     /// What waits while the process is stopped.
-    pub paused: Option<Vec<super::world::Event>>,
+    pub paused: Option<Vec<super::event::Event>>,
     /// Connected to the relay.
     pub linked: bool,
     /// Clients that wait for an answer: token to client.

@@ -14,9 +14,11 @@
 
 mod client;
 mod counts;
+mod event;
 mod faults;
 mod machine;
 mod observe;
+mod process;
 mod requests;
 mod run;
 mod world;
