@@ -113,15 +113,19 @@ impl Bank {
         self.tree.root()
     }
 
-    /// Executes a batch as the block at `height`.
-    pub fn run(&self, height: u64, batch: Vec<Request>) -> Executed {
-        let mut run = Run { bank: self, accounts: BTreeMap::new(), values: BTreeMap::new() };
+    /// Executes a batch as the block at `height`, on top of the blocks before it that are executed and not yet adopted
+    /// (the oldest first).
+    pub fn run(&self, height: u64, under: &[&Executed], batch: Vec<Request>) -> Executed {
+        let mut run = Run { bank: self, under, accounts: BTreeMap::new(), values: BTreeMap::new() };
         let mut ids: BTreeMap<RequestId, IdRecord> = BTreeMap::new();
         let (mut entries, mut decisions) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         let mut leaves_hashed = Vec::with_capacity(batch.len());
         let mut bytes = Vec::new();
         for request in batch {
-            if let Some(record) = ids.get(&request.id).or_else(|| self.ids.get(&request.id)) {
+            let known = ids.get(&request.id).or_else(|| {
+                under.iter().rev().find_map(|below| below.ids.get(&request.id)).or_else(|| self.ids.get(&request.id))
+            });
+            if let Some(record) = known {
                 decisions.push(repeat(record, request.digest()));
                 continue;
             }
@@ -139,7 +143,7 @@ impl Bank {
             entries.push(entry);
         }
         let Run { accounts, values, .. } = run;
-        let tree = self.tree.update(leaves(&accounts, &values));
+        let tree = under.last().map_or(&self.tree, |below| &below.tree).update(leaves(&accounts, &values));
         Executed {
             transaction_root: merkle::root(&leaves_hashed),
             state_root: tree.root(),
@@ -198,13 +202,15 @@ fn leaves(accounts: &BTreeMap<Account, Balance>, values: &BTreeMap<Vec<u8>, Vec<
 /// A batch while it is executed: what it has changed so far, over the bank.
 struct Run<'a> {
     bank: &'a Bank,
+    under: &'a [&'a Executed],
     accounts: BTreeMap<Account, Balance>,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Run<'_> {
     fn balance(&self, account: &Account) -> Option<Balance> {
-        self.accounts.get(account).copied().or_else(|| self.bank.balance(account))
+        let below = || self.under.iter().rev().find_map(|below| below.accounts.get(account).copied());
+        self.accounts.get(account).copied().or_else(below).or_else(|| self.bank.balance(account))
     }
 
     fn set(&mut self, account: &Account, balance: Balance) {

@@ -168,7 +168,7 @@ impl Genesis {
             batch.push(request);
             labels.push(label);
         }
-        let executed = Bank::default().run(0, batch);
+        let executed = Bank::default().run(0, &[], batch);
         for (entry, what) in executed.entries.iter().zip(labels) {
             if let Outcome::Refused(refusal) = entry.outcome {
                 return Err(GenesisError::Refused { what, why: refusal.to_string() });

@@ -97,7 +97,7 @@ impl State {
     pub fn new(genesis: &Block) -> Result<(Self, Delta), Violation> {
         let info = Genesis::from_block(genesis)?;
         let mut bank = Bank::default();
-        let executed = bank.run(0, genesis.entries.iter().map(|entry| entry.request.clone()).collect());
+        let executed = bank.run(0, &[], genesis.entries.iter().map(|entry| entry.request.clone()).collect());
         compare(genesis, &executed)?;
         let hash = genesis.hash();
         let tip = Tip { height: 0, hash, time_ms: info.time_ms, term: 0, state_root: executed.state_root };
@@ -171,7 +171,7 @@ impl State {
 
     /// What this batch would do as the next block.
     pub fn execute(&self, batch: Vec<Request>) -> Executed {
-        self.bank.run(self.tip.height + 1, batch)
+        self.bank.run(self.tip.height + 1, &[], batch)
     }
 
     /// Checks that a block is the next one and that its outcomes and its state root are those of our own execution.
@@ -180,7 +180,23 @@ impl State {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self, block: &Block) -> Result<Executed, Violation> {
-        let (header, tip) = (&block.header, &self.tip);
+        self.check_after(&[], block)
+    }
+
+    /// The same for a block that stands on others, which were checked one after the other and are not committed yet (the
+    /// oldest first). The result can be committed once all of those are.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_after(&self, under: &[(&Header, &Executed)], block: &Block) -> Result<Executed, Violation> {
+        let below = under.last().map(|(header, executed)| Tip {
+            height: header.height,
+            hash: header.hash(),
+            time_ms: header.time_ms,
+            term: header.term,
+            state_root: executed.state_root,
+        });
+        let (header, tip) = (&block.header, below.as_ref().unwrap_or(&self.tip));
         if header.height != tip.height + 1 {
             return Err(Violation::Height { expected: tip.height + 1, found: header.height });
         }
@@ -196,7 +212,9 @@ impl State {
         if header.term < tip.term {
             return Err(Violation::TermFell { previous: tip.term, found: header.term });
         }
-        let executed = self.execute(block.entries.iter().map(|entry| entry.request.clone()).collect());
+        let under: Vec<&Executed> = under.iter().map(|(_, executed)| *executed).collect();
+        let batch = block.entries.iter().map(|entry| entry.request.clone()).collect();
+        let executed = self.bank.run(tip.height + 1, &under, batch);
         compare(block, &executed)?;
         Ok(executed)
     }

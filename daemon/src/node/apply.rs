@@ -8,31 +8,30 @@ use raftbank_store::StateWrite;
 use super::calls::decided;
 use super::{Action, Node, Notice};
 
-/// A block that this node has executed on its applied state, kept until its record is committed or replaced.
+/// Most records behind the applied state that are checked before they are committed. There are rarely more than two: a
+/// block is only proposed on an applied one.
+const CHECKED_MAX: usize = 64;
+
+/// A record behind the applied state that this node has checked, kept until it is committed or replaced.
 #[derive(Debug)]
 pub(super) struct Checked {
-    pub index: Index,
     pub term: Term,
-    pub header: Header,
-    pub executed: Executed,
+    /// The block's header and what it does, on top of the blocks before it; `None` for a no-op.
+    pub block: Option<(Header, Executed)>,
 }
 
 impl<E: Engine> Node<E> {
-    /// Checks the blocks that a leader wants stored; returns the first record that must not be acknowledged. The block
-    /// right after the applied state is executed; of those behind it all is checked that needs no state.
+    /// Checks the blocks that a leader wants stored; returns the first record that must not be acknowledged. Each is
+    /// executed on the applied state and the checked blocks between. A new leader may bring several that are not known to
+    /// be committed, and if one of them is wrong, a follower that lags must not help to commit it.
     pub(super) fn check_spliced(&mut self, writes: &[Write]) -> Option<Index> {
         for write in writes {
             let Write::Splice { from, records } = write else { continue };
-            if self.checked.as_ref().is_some_and(|checked| {
-                checked.index >= *from
-                    && records.iter().all(|record| (record.index, record.term) != (checked.index, checked.term))
-            }) {
-                self.checked = None; // its record was cut off
-            }
             for record in records {
                 if record.index <= self.applied || self.is_checked(record) {
                     continue;
                 }
+                self.forget_checked(record.index);
                 if let Err(violation) = self.check_record(record) {
                     let leader = self.leader.map_or("?", |leader| self.name(leader)).to_owned();
                     self.warn(format!(
@@ -42,22 +41,60 @@ impl<E: Engine> Node<E> {
                     return Some(record.index);
                 }
             }
+            // What stood behind is cut off.
+            self.forget_checked(from + records.len() as u64);
         }
         None
     }
 
+    /// Checks what this node's own log holds behind its state, at start. What is wrong there was written by this node
+    /// when its memory was damaged; whoever leads will hear so.
+    pub(super) fn check_tail(&mut self, tail: &[Record]) {
+        for record in tail {
+            if let Err(violation) = self.check_record(record) {
+                return self.warn(format!("record {} of this node's own log is wrong: {violation}", record.index));
+            }
+        }
+    }
+
+    /// The checked record at an index.
+    fn checked_at(&self, index: Index) -> Option<&Checked> {
+        let place = index.checked_sub(self.applied + 1)?;
+        self.checked.get(usize::try_from(place).ok()?)
+    }
+
     fn is_checked(&self, record: &Record) -> bool {
-        self.checked.as_ref().is_some_and(|checked| (checked.index, checked.term) == (record.index, record.term))
+        self.checked_at(record.index).is_some_and(|checked| checked.term == record.term)
+    }
+
+    /// Forgets the checked records from an index on.
+    pub(super) fn forget_checked(&mut self, from: Index) {
+        let keep = from.saturating_sub(self.applied + 1);
+        self.checked.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
     }
 
     fn check_record(&mut self, record: &Record) -> Result<(), Violation> {
-        let Some(entry) = &record.entry else { return Ok(()) };
-        let block = Block::decode(entry)?;
-        block.check_static(self.state.difficulty(), self.state.cluster_id())?;
-        check_term(&block, record.term)?;
-        if record.index == self.applied + 1 {
-            let executed = self.state.check(&block)?;
-            self.checked = Some(Checked { index: record.index, term: record.term, header: block.header, executed });
+        let follows = record.index == self.applied + 1 + self.checked.len() as u64 && self.checked.len() < CHECKED_MAX;
+        let block = match &record.entry {
+            None => None,
+            Some(entry) => {
+                let block = Block::decode(entry)?;
+                block.check_static(self.state.difficulty(), self.state.cluster_id())?;
+                check_term(&block, record.term)?;
+                if !follows {
+                    return Ok(()); // checked when it is committed
+                }
+                let under: Vec<(&Header, &Executed)> = self
+                    .checked
+                    .iter()
+                    .filter_map(|checked| checked.block.as_ref().map(|(header, executed)| (header, executed)))
+                    .collect();
+                let executed = self.state.check_after(&under, &block)?;
+                Some((block.header, executed))
+            }
+        };
+        if follows {
+            self.checked.push_back(Checked { term: record.term, block });
         }
         Ok(())
     }
@@ -68,6 +105,11 @@ impl<E: Engine> Node<E> {
             assert_eq!(record.index, self.applied + 1, "records are committed in order, each once");
             match &record.entry {
                 None => {
+                    if self.is_checked(&record) {
+                        self.checked.pop_front();
+                    } else {
+                        self.checked.clear();
+                    }
                     self.applied = record.index;
                     self.unsaved_state.push(StateWrite {
                         index: record.index,
@@ -100,20 +142,22 @@ impl<E: Engine> Node<E> {
     }
 
     fn commit_block(&mut self, record: &Record, bytes: &[u8]) -> Result<(), Violation> {
-        let checked = if self.is_checked(record) {
-            self.checked.take().expect("just seen")
-        } else {
-            let block = Block::decode(bytes)?;
-            block.check_static(self.state.difficulty(), self.state.cluster_id())?;
-            check_term(&block, record.term)?;
-            let executed = self.state.check(&block)?;
-            Checked { index: record.index, term: record.term, header: block.header, executed }
+        let known = if self.is_checked(record) { self.checked.pop_front() } else { None };
+        let (header, executed) = match known.and_then(|checked| checked.block) {
+            Some(checked) => checked,
+            None => {
+                self.checked.clear();
+                let block = Block::decode(bytes)?;
+                block.check_static(self.state.difficulty(), self.state.cluster_id())?;
+                check_term(&block, record.term)?;
+                let executed = self.state.check(&block)?;
+                (block.header, executed)
+            }
         };
-        self.checked = None;
-        let requests = checked.executed.entries.len();
+        let requests = executed.entries.len();
         let before: Vec<(Account, Option<Balance>)> =
-            checked.executed.accounts_changed().map(|account| (account.clone(), self.state.balance(account))).collect();
-        let delta = self.state.commit(checked.executed, &checked.header)?;
+            executed.accounts_changed().map(|account| (account.clone(), self.state.balance(account))).collect();
+        let delta = self.state.commit(executed, &header)?;
         let balances: Vec<(Account, Option<Balance>, Balance)> = before
             .into_iter()
             .map(|(account, before)| {

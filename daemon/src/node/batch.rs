@@ -126,7 +126,9 @@ impl<E: Engine> Node<E> {
             self.place(*id, Place::Proposed);
         }
         let term = self.term;
-        self.checked = Some(Checked { index, term, header: block.header, executed });
+        // A leader that serves has applied all that its log holds.
+        self.checked.clear();
+        self.checked.push_back(Checked { term, block: Some((block.header, executed)) });
         let earlier = self.proposals.insert(index, Proposal { term, height, waiters });
         assert!(earlier.is_none(), "one block in flight");
         self.proposing = Some(index);
@@ -141,9 +143,7 @@ impl<E: Engine> Node<E> {
             self.warn("consensus refused a block of the serving leader".to_owned());
             self.serving = false;
         }
-        if self.checked.as_ref().is_some_and(|checked| checked.index == index) {
-            self.checked = None;
-        }
+        self.forget_checked(index);
         if let Some(proposal) = self.proposals.remove(&index) {
             self.queue_again(&proposal.waiters);
         }

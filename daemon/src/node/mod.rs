@@ -78,8 +78,8 @@ pub struct Node<E: Engine = Raft> {
     serving: bool,
     /// The last record applied to `state` (or skipped, for a no-op).
     applied: u64,
-    /// Checked beside its sync, so that its commit need not execute it again.
-    checked: Option<Checked>,
+    /// The records right after `applied`, checked beside their sync: their commit need not execute them again.
+    checked: VecDeque<Checked>,
 
     // Durability.
     next_group: u64,
@@ -137,6 +137,7 @@ impl<E: Engine> Node<E> {
             rejoining: config.rejoining,
         };
         let term = durable.hard.term;
+        let tail = durable.tail.clone();
         let (engine, output) = E::open(engine_config, durable);
         let peers =
             members.iter().filter(|id| **id != config.id).map(|id| (*id, Peer::new(known.get(id).copied()))).collect();
@@ -154,7 +155,7 @@ impl<E: Engine> Node<E> {
             term,
             serving: false,
             applied,
-            checked: None,
+            checked: VecDeque::new(),
             next_group: 1,
             awaited: BTreeMap::new(),
             unsaved_state: Vec::new(),
@@ -182,6 +183,7 @@ impl<E: Engine> Node<E> {
             stopping_since: None,
             stopped: false,
         };
+        node.check_tail(&tail);
         node.absorb(output);
         node.settle();
         let actions = std::mem::take(&mut node.actions);

@@ -359,3 +359,48 @@ fn a_balance_that_changed_after_execution_is_found_before_anything_is_committed(
     assert!(matches!(state.commit(executed, &header), Err(Violation::Unbalanced(_))));
     assert_eq!(*state.tip(), tip);
 }
+
+#[test]
+fn blocks_are_checked_on_top_of_blocks_that_are_not_committed_yet() {
+    // Each block needs the one before: an account, money in it, a payment, and an id that is used again.
+    let batches = [
+        vec![request("b1", open("dave"))],
+        vec![request("b2", credit("dave", 7)), request("b3", put("k", "v"))],
+        vec![request("b4", transfer("dave", "alice", 5)), request("b5", transfer("dave", "alice", 5))],
+    ];
+    let mut ahead = fresh();
+    let mut blocks = Vec::new();
+    for batch in batches {
+        let executed = ahead.execute(batch);
+        let header = executed.seal(&ahead, 1, NodeName::parse("n1").unwrap(), 2_000);
+        let header = Header { nonce: pow::mine(&header, 0, 1 << 24).unwrap(), ..header };
+        blocks.push(Block { header: header.clone(), entries: executed.entries.clone() });
+        ahead.commit(executed, &header).unwrap();
+    }
+    let mut behind = fresh();
+    let mut checked: Vec<(Header, Executed)> = Vec::new();
+    for block in &blocks {
+        let under: Vec<_> = checked.iter().map(|(header, executed)| (header, executed)).collect();
+        let executed = behind.check_after(&under, block).unwrap();
+        checked.push((block.header.clone(), executed));
+    }
+    // What is wrong is found there as well: another outcome, another predecessor, an id of an uncommitted block.
+    let under: Vec<_> = checked.iter().take(2).map(|(header, executed)| (header, executed)).collect();
+    let mut lie = blocks[2].clone();
+    lie.header.state_root = Hash::of(&[b"x"]);
+    assert!(matches!(behind.check_after(&under, &lie), Err(Violation::StateRoot { .. })));
+    assert!(matches!(behind.check_after(&under[..1], &blocks[2]), Err(Violation::Height { .. })));
+    assert!(behind.check(&blocks[2]).is_err());
+    let mut twice = blocks[2].clone();
+    twice.entries[0].request = blocks[0].entries[0].request.clone();
+    assert!(matches!(behind.check_after(&under, &twice), Err(Violation::IdTwice(_))));
+    for (header, executed) in checked {
+        behind.commit(executed, &header).unwrap();
+    }
+    assert_eq!(behind.tip(), ahead.tip());
+    assert!(behind.accounts().eq(ahead.accounts()) && behind.ids().eq(ahead.ids()));
+    assert_eq!(
+        behind.execute(vec![request("c", open("erin"))]).state_root,
+        ahead.execute(vec![request("c", open("erin"))]).state_root
+    );
+}
