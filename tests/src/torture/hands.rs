@@ -1,6 +1,7 @@
 //! The hands that make faults and mend them, and the supervisor that starts what ended, as systemd would.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
@@ -378,6 +379,25 @@ impl Hands {
 }
 
 impl Hands {
+    /// What the threads of every node are doing: for finding out why nothing goes on.
+    pub fn autopsy(&self) -> String {
+        let mut text = String::new();
+        for pid in (0..self.cluster.size()).filter_map(|node| self.cluster.pid(node)) {
+            let _ = writeln!(text, "--- threads of process {pid}");
+            for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+                let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+                let state = read("status").lines().find(|line| line.starts_with("State")).unwrap_or("?").to_owned();
+                let _ = writeln!(text, "{:<16} {state}  {}", read("comm").trim(), read("syscall").trim());
+            }
+            let pid = pid.to_string();
+            let debugger = Command::new("gdb").args(["-p", &pid, "-batch", "-ex", "thread apply all bt 14"]).output();
+            if let Ok(output) = debugger {
+                text.push_str(&String::from_utf8_lossy(&output.stdout));
+            }
+        }
+        text
+    }
+
     /// Waits until every node answers.
     pub async fn all_up(&mut self) -> Result<()> {
         for node in 0..self.cluster.size() {

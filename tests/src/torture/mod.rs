@@ -124,14 +124,19 @@ async fn round(seed: u64, time: Duration, disks: bool, report: &mut Report) -> R
     let goal = load.acknowledged() + 20;
     while load.acknowledged() < goal {
         hands.watch(Duration::from_millis(20)).await?;
-        ensure!(healed.elapsed() < RECOVERY, "no service after everything healed\n{}", hands.cluster.logs());
+        ensure!(
+            healed.elapsed() < RECOVERY,
+            "no service after everything healed\n{}{}",
+            hands.autopsy(),
+            hands.cluster.logs()
+        );
     }
     let recovery = healed.elapsed();
     let told = load.finish().await?;
     hands.all_up().await?;
     let summary = match history::check(&mut hands.cluster, &told).await {
         Ok(summary) => summary,
-        Err(error) => bail!("{error:#}\n{}", hands.cluster.logs()),
+        Err(error) => bail!("{error:#}\n{}{}", hands.autopsy(), hands.cluster.logs()),
     };
     for (fault, count) in &made {
         *report.faults.entry(fault).or_default() += count;
