@@ -19,9 +19,25 @@ lint:
 deny:
     cargo deny check
 
-# Simulate whole clusters: `just sim 100000`
+# Simulate whole banks: `just sim 100000`
 sim seeds="2000":
     cargo run --release -p raftbank-tests --bin sim -- --seeds {{seeds}}
+
+# Plant bugs and see whether they are caught: `just mutants --bounded`
+mutants *arguments:
+    cargo run --release -p raftbank-tests --bin mutants -- {{arguments}}
+
+# Real clusters and every fault there is (root for the disks' faults)
+torture minutes="5":
+    cargo run --release -p raftbank-tests --bin torture -- --minutes {{minutes}}
+
+# Damage a stopped node's files
+damage count="10000":
+    cargo run --release -p raftbank-tests --bin damage -- --count {{count}}
+
+# Fuzz every decoder (cargo-fuzz and a nightly toolchain)
+fuzz seconds="60":
+    tests/fuzz/run --seconds {{seconds}}
 
 # Cut the power (root)
 powercut cuts="20":

@@ -29,12 +29,25 @@ enum Job {
     Close,
 }
 
+/// A write or sync that takes longer than this is taken for lost: no disk that can be worked with is that slow, and a
+/// node that waits for ever looks alive and is not.
+pub const STALL: Duration = Duration::from_secs(60);
+
 /// What the thread and the loop share. The queue's bound is `backlog_bytes`, which the loop looks at.
 struct Shared {
     durable: AtomicU64,
     backlog_bytes: AtomicUsize,
     failed: Mutex<Option<StoreError>>,
+    /// When the call into the store that is under way began.
+    busy_since: Mutex<Option<Instant>>,
     wake: Notify,
+}
+
+impl Shared {
+    /// A call into the store begins now, or none is under way.
+    fn busy(&self, begins: bool) {
+        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = begins.then(Instant::now);
+    }
 }
 
 /// The loop's handle of the store thread.
@@ -52,6 +65,7 @@ impl Disk {
             durable: AtomicU64::new(0),
             backlog_bytes: AtomicUsize::new(0),
             failed: Mutex::new(None),
+            busy_since: Mutex::new(None),
             wake: Notify::new(),
         });
         let worker = Arc::clone(&shared);
@@ -78,9 +92,11 @@ impl Disk {
         self.shared.durable.load(Ordering::Acquire)
     }
 
-    /// The error that ended the thread, if one did. Handed out once.
-    pub fn failure(&self) -> Option<StoreError> {
-        self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The error that ended the thread, if one did, handed out once; or a call that has taken longer than `stall`.
+    pub fn failure(&self, stall: Duration) -> Option<StoreError> {
+        let failed = self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let busy_since = *self.shared.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.or_else(|| busy_since.filter(|since| since.elapsed() > stall).map(|_| stalled(stall)))
     }
 
     /// True while more waits than the loop should add to.
@@ -99,6 +115,11 @@ impl Disk {
         let failed = self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         failed.map_or(result, Err)
     }
+}
+
+fn stalled(stall: Duration) -> StoreError {
+    let source = std::io::Error::new(std::io::ErrorKind::TimedOut, format!("not done after {} s", stall.as_secs()));
+    StoreError::Io { what: "writing to the data folder".to_owned(), source }
 }
 
 fn panicked() -> StoreError {
@@ -163,6 +184,7 @@ fn run<S: Store>(store: &mut S, queue: &Receiver<Job>, shared: &Shared) -> Resul
         for job in first.into_iter().chain(queue.try_iter().take(GROUPS_PER_SYNC_MAX)) {
             match job {
                 Job::Persist { group, batch, bytes } => {
+                    shared.busy(true);
                     store.write(&batch)?;
                     newest = group.or(newest);
                     unmarked = true;
@@ -176,6 +198,7 @@ fn run<S: Store>(store: &mut S, queue: &Receiver<Job>, shared: &Shared) -> Resul
         }
         if let Some(group) = newest {
             let started = Instant::now();
+            shared.busy(true);
             store.sync()?;
             let took = started.elapsed();
             if took > SLOW_SYNC {
@@ -184,13 +207,15 @@ fn run<S: Store>(store: &mut S, queue: &Receiver<Job>, shared: &Shared) -> Resul
             shared.durable.store(group, Ordering::Release);
             shared.wake.notify_one();
         }
-        if closing {
-            return Ok(());
-        }
-        if unmarked && marked_at.elapsed() >= MARK_EVERY {
+        if !closing && unmarked && marked_at.elapsed() >= MARK_EVERY {
+            shared.busy(true);
             store.sync_mark()?;
             marked_at = Instant::now();
             unmarked = false;
+        }
+        shared.busy(false);
+        if closing {
+            return Ok(());
         }
     }
 }

@@ -224,7 +224,7 @@ impl Turn {
 
     /// Tells the node what has become durable, or ends the process if the disk failed.
     fn synced(&mut self) -> Result<(), Failure> {
-        if let Some(error) = self.runtime.disk.failure() {
+        if let Some(error) = self.runtime.disk.failure(disk::STALL) {
             return Err(error.into());
         }
         self.driver.synced(self.runtime.disk.durable());

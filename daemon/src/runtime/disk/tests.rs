@@ -145,11 +145,28 @@ fn a_failed_sync_is_reported_once_and_never_tried_again() {
     let started = Instant::now();
     while failure.is_none() {
         assert!(started.elapsed() < PATIENCE, "the failure was never reported");
-        failure = disk.failure();
+        failure = disk.failure(PATIENCE);
     }
     assert_eq!(failure.expect("just checked").exit_code(), 7);
     assert_eq!(disk.durable(), 0);
     disk.persist(Some(2), batch(2));
     assert_eq!(disk.durable(), 0);
     assert!(seen.lock().expect("not poisoned").syncs.is_empty());
+}
+
+#[test]
+fn a_sync_that_never_ends_is_a_failure_of_the_disk() {
+    let (spy, _, gate) = spy();
+    let held = gate.lock().expect("not poisoned");
+    let disk = Disk::start(spy).expect("a thread");
+    assert!(disk.failure(Duration::ZERO).is_none(), "nothing is under way");
+    disk.persist(Some(1), batch(1));
+    wait_until("the sync is under way", || disk.failure(Duration::ZERO).is_some());
+    assert!(disk.failure(PATIENCE).is_none(), "it may still end");
+    let error = disk.failure(Duration::ZERO).expect("it is late");
+    assert_eq!(error.exit_code(), 7);
+    drop(held);
+    wait_until("the sync ends", || disk.durable() == 1);
+    wait_until("nothing is under way", || disk.failure(Duration::ZERO).is_none());
+    disk.close().expect("closes");
 }
