@@ -14,6 +14,38 @@ fn disk() -> MemoryDisk {
 }
 
 #[test]
+fn a_disk_that_was_rolled_back_behind_its_mark_is_refused() {
+    let write = |term: u64, chain: &Chain, from: u64| {
+        let mut batch = chain.append_batch(from);
+        batch.writes.insert(0, Write::Hard(HardState { term, vote: None }));
+        batch
+    };
+    // After a new term, or after a record once the mark was synced; a record younger than that cannot be missed.
+    for (term, mark, is_refused) in [(2, false, true), (1, true, true), (1, false, false)] {
+        let disk = disk();
+        let mut chain = Chain::new();
+        chain.small_block(1);
+        let (mut store, _, _) = disk.open(&common::expected()).unwrap();
+        store.write(&write(1, &chain, 1)).unwrap();
+        store.sync().unwrap();
+        store.sync_mark().unwrap();
+        let backup = disk.image();
+        chain.small_block(1);
+        store.write(&write(term, &chain, 2)).unwrap();
+        store.sync().unwrap();
+        if mark {
+            store.sync_mark().unwrap();
+        }
+        disk.crash(|_| 0);
+        disk.roll_back(backup);
+        match disk.open(&common::expected()) {
+            Err(error) => assert!(is_refused && error.exit_code() == 6, "{error}"),
+            Ok(_) => assert!(!is_refused, "term {term}, mark synced: {mark}"),
+        };
+    }
+}
+
+#[test]
 fn a_power_cut_keeps_what_was_synced_and_a_beginning_of_the_rest() {
     let mut lost_total = 0;
     let mut kept_some = 0;

@@ -12,7 +12,7 @@ use raftbank_ledger::{Request, RequestId, State};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
 
 use self::bank::{Bank, account, balance, config, credit, fresh, genesis, is_committed, open, transfer};
-use super::message::{Body, CallName, Envelope, FRAME_BYTES_MAX};
+use super::message::{Body, Envelope, FRAME_BYTES_MAX};
 use super::{Event, LinkChange, Node, NodeConfig};
 
 #[test]
@@ -258,6 +258,9 @@ fn a_leader_with_a_wrong_state_cannot_commit_and_stops() {
     for node in (0..3).filter(|node| *node != leader) {
         assert_eq!(bank.nodes[node].state().balance(&account("alice")), Some(10));
         assert!(bank.nodes[node].state().tip().height >= height);
+        // A power cut must not find the wrong block on a healthy node's disk.
+        let mut ids = bank.written[node].iter().flat_map(|block| &block.entries).map(|entry| entry.request.id.as_str());
+        assert!(ids.all(|id| id != "steal"));
     }
     assert!(is_committed(&bank.outcome(new, "d", transfer("alice", "bob", 10))));
 }

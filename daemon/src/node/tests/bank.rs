@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use raftbank_consensus::{Durable, HardState, NodeId, Role, Timers};
+use raftbank_consensus::{Durable, HardState, NodeId, Role, Timers, Write};
 use raftbank_ledger::{Account, Amount, Block, Genesis, NodeName, Operation, Request, RequestId, State, pow};
 use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
 
@@ -20,6 +20,8 @@ pub struct Bank {
     pub replies: Vec<BTreeMap<u64, ApiReply>>,
     pub stops: Vec<Option<(u8, String)>>,
     pub warnings: Vec<Vec<String>>,
+    /// Every block that a node wanted written.
+    pub written: Vec<Vec<Block>>,
     pub mono_ms: u64,
     pub next_token: u64,
 }
@@ -79,6 +81,7 @@ impl Bank {
             replies: vec![BTreeMap::new(); members],
             stops: vec![None; members],
             warnings: vec![Vec::new(); members],
+            written: vec![Vec::new(); members],
             mono_ms: 0,
             next_token: 0,
         };
@@ -109,6 +112,14 @@ impl Bank {
 
     pub fn perform(&mut self, id: usize, actions: Vec<Action>) {
         for action in actions {
+            if let Action::Persist { batch, .. } = &action {
+                let splices = batch.writes.iter().filter_map(|write| match write {
+                    Write::Splice { records, .. } => Some(records),
+                    Write::Hard(_) => None,
+                });
+                let entries = splices.flatten().filter_map(|record| record.entry.as_ref());
+                self.written[id].extend(entries.map(|entry| Block::decode(entry).unwrap()));
+            }
             match action {
                 Action::Send { to, payload } => self.wire.push_back((id, to.0.into(), payload)),
                 Action::Persist { group: Some(group), .. } => match &mut self.held[id] {
