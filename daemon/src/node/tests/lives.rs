@@ -154,7 +154,7 @@ fn what_was_handed_to_a_peer_is_never_called_not_executed() {
     let given_back = Body::Answer { call: call.expect("a follower forwards"), reply: None };
     let late = frame(&bank, leader, leader as u64 + 100, given_back);
     bank.event(asker, late);
-    bank.isolate(asker);
+    bank.event(asker, Event::Link(LinkChange::Lost));
     bank.run_ms(2_000);
     let reply = &bank.replies[asker][&token];
     assert!(matches!(reply, ApiReply::Failed { kind: FailKind::Unknown, .. }), "{reply:?}");
