@@ -1,0 +1,89 @@
+//! The mutation suite: bugs that real systems shipped are planted one at a time (`raftbank-planted`), and our own checks
+//! have to catch each of them.
+//!
+//! `bin/mutants.rs` is built like everything else. It builds `bin/hunt.rs` with the bugs compiled in, into a folder of
+//! its own, and starts it once for each bug: so a bug that hangs or aborts harms nobody else.
+//! [`hunters`] are the checks, [`table`] says who hunts what, [`suite`] is the run of all.
+
+pub mod hunters;
+pub mod suite;
+pub mod table;
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// A way to look for bugs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hunter {
+    /// Scenes of the simulator of the consensus core whose outcome is known.
+    Scenes,
+    /// The simulator of the consensus core, seed after seed.
+    Core,
+}
+
+impl Hunter {
+    /// All, as the control run uses them.
+    pub const ALL: [Self; 2] = [Self::Scenes, Self::Core];
+
+    /// Its name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scenes => "scenes",
+            Self::Core => "core",
+        }
+    }
+}
+
+/// How long a hunter may look.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Wall clock.
+    pub seconds: u64,
+    /// Seeds or scenes.
+    pub seeds: u64,
+}
+
+/// What a child reports, as one line of JSON.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The first line of the violation, if one was found.
+    pub caught: Option<String>,
+    /// Who looked last: who caught it, if anyone did.
+    pub by: String,
+    /// Seeds or scenes that this one looked at.
+    pub seeds: u64,
+    /// Seconds that all took.
+    pub seconds: f64,
+}
+
+/// Lets these hunters look one after the other, until one finds something.
+pub fn hunt(hunters: &[Hunter], limits: Limits) -> Verdict {
+    let began = Instant::now();
+    let mut verdict = Verdict::default();
+    for hunter in hunters {
+        let (seeds, caught) = hunters::look(*hunter, limits);
+        let caught = caught.map(|text| text.lines().next().unwrap_or("?").to_owned());
+        verdict = Verdict { caught, by: hunter.name().to_owned(), seeds, seconds: 0.0 };
+        if verdict.caught.is_some() {
+            break;
+        }
+    }
+    verdict.seconds = began.elapsed().as_secs_f64();
+    verdict
+}
+
+impl Limits {
+    /// Runs `check` with 0, 1, 2, … until it says what is wrong or the limits are reached. Returns how often, and that.
+    pub(crate) fn each(self, mut check: impl FnMut(u64) -> Option<String>) -> (u64, Option<String>) {
+        let end = Instant::now() + Duration::from_secs(self.seconds);
+        let mut seed = 0;
+        while seed < self.seeds && Instant::now() < end {
+            seed += 1;
+            if let Some(wrong) = check(seed - 1) {
+                return (seed, Some(wrong));
+            }
+        }
+        (seed, None)
+    }
+}
