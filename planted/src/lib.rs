@@ -42,6 +42,12 @@ pub fn is(bug: Bug) -> bool {
     selected == bug.number()
 }
 
+/// True every other time: what a map's order or a thread's pace decides in a real process.
+pub fn flip() -> bool {
+    static COUNT: AtomicU8 = AtomicU8::new(0);
+    COUNT.fetch_add(1, Ordering::Relaxed) % 2 == 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

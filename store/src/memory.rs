@@ -255,6 +255,9 @@ impl Inner {
         }
         for write in &batch.state {
             self.current.reach.check_state(write, self.current.runs.term_at(write.index))?;
+            if planted!(AppliedIndexApart) {
+                self.take(Step::State(Box::new(StateWrite { delta: None, ..write.clone() })));
+            }
             self.take(Step::State(Box::new(write.clone())));
         }
         if batch.clear_rejoining {
@@ -290,6 +293,9 @@ impl Store for MemoryStore {
                 return Err(refused("injected failure of a sync"));
             }
             inner.syncs += 1;
+            if planted!(SyncDoesNothing) {
+                return Ok(());
+            }
             inner.settle();
             Ok(())
         })

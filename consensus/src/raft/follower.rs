@@ -31,6 +31,7 @@ impl Follower {
 impl Raft {
     /// AppendEntries (§3.5).
     pub(super) fn append(&mut self, from: NodeId, term: Term, append: Append) {
+        let term = if planted!(OlderTermAccepted) { term.max(self.hard.term) } else { term };
         if term < self.hard.term {
             // Depose it; but vouch for nothing, not even for having heard it.
             self.eager(from, Body::Stale);

@@ -128,6 +128,9 @@ impl Engine for Raft {
             announced: (Role::Follower, None, hard.term),
         };
         raft.reset_election_timer();
+        if planted!(ReplaysUndecided) {
+            raft.commit_to(raft.log.last_index());
+        }
         let output = raft.finish();
         (raft, output)
     }

@@ -127,6 +127,13 @@ impl<E: Engine> Node<E> {
         }
         let term = self.term;
         self.checked = Some(Checked { index, term, header: block.header, executed });
+        if planted!(AnswerBeforeCommit) {
+            for (id, decision) in &waiters {
+                if let Some(Kind::Write(request)) = self.calls.get(id).map(|call| call.kind.clone()) {
+                    self.finish(*id, super::calls::decided(&request, height, decision));
+                }
+            }
+        }
         let earlier = self.proposals.insert(index, Proposal { term, height, waiters });
         assert!(earlier.is_none(), "one block in flight");
         self.proposing = Some(index);

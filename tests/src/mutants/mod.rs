@@ -5,6 +5,7 @@
 //! its own, and starts it once for each bug: so a bug that hangs or aborts harms nobody else.
 //! [`hunters`] are the checks, [`table`] says who hunts what, [`suite`] is the run of all.
 
+mod checks;
 pub mod hunters;
 pub mod suite;
 pub mod table;
@@ -20,17 +21,29 @@ pub enum Hunter {
     Scenes,
     /// The simulator of the consensus core, seed after seed.
     Core,
+    /// Directed checks of the ledger.
+    Ledger,
+    /// Scenes of whole nodes, instant and without chance.
+    Node,
+    /// Directed checks of the relay's partitions.
+    Relay,
+    /// Crashes, damage and verification of stores.
+    Store,
 }
 
 impl Hunter {
     /// All, as the control run uses them.
-    pub const ALL: [Self; 2] = [Self::Scenes, Self::Core];
+    pub const ALL: [Self; 6] = [Self::Ledger, Self::Relay, Self::Store, Self::Node, Self::Scenes, Self::Core];
 
     /// Its name in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scenes => "scenes",
             Self::Core => "core",
+            Self::Ledger => "ledger",
+            Self::Node => "node",
+            Self::Relay => "relay",
+            Self::Store => "store",
         }
     }
 }

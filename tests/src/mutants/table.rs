@@ -4,14 +4,74 @@ use raftbank_planted::Bug;
 
 use super::Hunter;
 
-/// Who looks for it. Quick and certain ones first.
+/// Who looks for it, in this order.
 pub fn hunters(bug: Bug) -> &'static [Hunter] {
-    use Hunter::{Core, Scenes};
+    use Hunter::{Core, Ledger, Node, Relay, Scenes, Store};
     match bug {
-        Bug::NoCheckQuorum | Bug::NoPreVote => &[Scenes],
-        _ => &[Core],
+        Bug::NoCheckQuorum | Bug::NoPreVote | Bug::FollowersOneBehind => &[Scenes],
+        Bug::VoteNotSynced
+        | Bug::VoteRequestNotSynced
+        | Bug::AckBeforeSync
+        | Bug::LeaderCountsUnsynced
+        | Bug::OlderTermCommit
+        | Bug::AckLastIndex
+        | Bug::StaleReplyVouches
+        | Bug::HalfIsQuorum
+        | Bug::LeaderKeepsLeading
+        | Bug::VoteForgotten
+        | Bug::NoLogCheck
+        | Bug::ReadWithoutQuorum
+        | Bug::LeaseRead
+        | Bug::ReadBeforeNoop
+        | Bug::AppendTruncates
+        | Bug::HeartbeatCommits
+        | Bug::ReplaysUndecided
+        | Bug::OlderTermAccepted
+        | Bug::RejoinVotesAtOnce => &[Core],
+        Bug::IdExpires
+        | Bug::RepeatInBlockTwice
+        | Bug::DuplicateSaysCommitted
+        | Bug::FundsOfBlockBefore
+        | Bug::ZeroAccepted
+        | Bug::RefusalByChance
+        | Bug::NonceNotVerified
+        | Bug::PreviousNotVerified
+        | Bug::HashOmitsPrevious
+        | Bug::TimeGoesBack
+        | Bug::VerifySkipsValues => &[Ledger],
+        Bug::IdsLostAtRestart
+        | Bug::StateNotChecked
+        | Bug::WrongResultIgnored
+        | Bug::LocalReads
+        | Bug::AnyCommitAnswers
+        | Bug::AnswerBeforeCommit
+        | Bug::NotExecutedLie
+        | Bug::RetryNewId
+        | Bug::PendingStays
+        | Bug::AccountsDropRow
+        | Bug::IncarnationNotChecked => &[Node],
+        Bug::AppliedIndexApart
+        | Bug::DamageTakenForTornTail
+        | Bug::MarkNotChecked
+        | Bug::SyncDoesNothing
+        | Bug::DurableBeforeSync
+        | Bug::CutTailVerifies => &[Store],
+        Bug::TypoHeals | Bug::PartitionLeaks => &[Relay],
     }
 }
 
 /// What was asked for and cannot be planted here, with the reason.
-pub const IMPOSSIBLE: [(&str, &str); 0] = [];
+pub const IMPOSSIBLE: [(&str, &str); 6] = [
+    ("pitfalls 2 and 3, snapshots", "none is ever installed: every block is kept, and a node catches up by records"),
+    (
+        "pitfall 7, sealed segments",
+        "the log is one file of sled, and every sync is of the whole file: see sync-does-nothing",
+    ),
+    ("a read served before its index is applied", "records are applied in the step that commits them, before any read"),
+    (
+        "pickle and eval, a short read taken for a message",
+        "frames carry their length, and one bounded codec reads them",
+    ),
+    ("elections on the wall clock", "consensus has no clock but ticks, and ids are given by clients"),
+    ("busy loops, a key in the repository", "no behaviour of a node that a switch could change"),
+];
