@@ -128,6 +128,10 @@ bugs! {
         "A query over all accounts drops a row (TigerBeetle, found by Jepsen)."
     IncarnationNotChecked "incarnation-not-checked"
         "A replaced node that comes back empty is taken for the one that made promises."
+    LateAnswerTaken "late-answer-taken"
+        "A late answer to an earlier process is taken for one of this process's own calls (raftbank before 0.1)."
+    LateRejoinTaken "late-rejoin-taken"
+        "A late announcement brings back a data folder that is gone (raftbank before 0.1)."
 
     // Store.
     AppliedIndexApart "applied-index-apart"

@@ -216,7 +216,10 @@ impl<E: Engine> Node<E> {
     /// A peer answers what was forwarded to it.
     pub(super) fn answered(&mut self, from: NodeId, name: CallName, reply: Option<ApiReply>) {
         let id = name.number;
-        let Some(call) = self.calls.get_mut(&id).filter(|_| name.life == self.config.seed) else { return };
+        let Some(call) = self.calls.get_mut(&id).filter(|_| name.life == self.config.seed || planted!(LateAnswerTaken))
+        else {
+            return;
+        };
         match reply {
             // Whatever reason the peer gave (it does not lead, it has too much to do), the call is tried again until its
             // own deadline.

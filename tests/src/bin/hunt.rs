@@ -11,6 +11,9 @@ struct Arguments {
     /// The bug; without it nothing is planted and every hunter looks.
     #[arg(long)]
     bug: Option<String>,
+    /// Only this hunter.
+    #[arg(long)]
+    by: Option<String>,
     /// How long each hunter may look.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -20,12 +23,16 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    let Arguments { bug, seconds, seeds } = Arguments::parse();
+    let Arguments { bug, by, seconds, seeds } = Arguments::parse();
     let bug = bug.map(|name| Bug::find(&name).with_context(|| format!("no bug is called {name}"))).transpose()?;
+    let by = by.map(|name| Hunter::find(&name).with_context(|| format!("no hunter is called {name}"))).transpose()?;
+    let hunters = match by {
+        Some(hunter) => vec![hunter],
+        None => bug.map_or(Hunter::ALL.to_vec(), |bug| table::hunters(bug).to_vec()),
+    };
     raftbank_planted::select(bug);
     // A failed assertion is a violation like any other.
     std::panic::set_hook(Box::new(|_| {}));
-    let verdict = hunt(bug.map_or(&Hunter::ALL, table::hunters), Limits { seconds, seeds });
-    println!("{}", serde_json::to_string(&verdict)?);
+    println!("{}", serde_json::to_string(&hunt(&hunters, Limits { seconds, seeds }))?);
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use raftbank_planted::Bug;
 use raftbank_tests::binaries;
-use raftbank_tests::mutants::{Limits, suite, table};
+use raftbank_tests::mutants::{Hunter, Limits, suite, table};
 
 /// Plants bugs that real systems shipped, one at a time, and sees whether our own checks catch each.
 #[derive(Debug, Parser)]
@@ -18,6 +18,9 @@ struct Arguments {
     /// Plant only this bug.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Let only this hunter look, for every bug: to see what it can find.
+    #[arg(long, value_name = "HUNTER")]
+    by: Option<String>,
     /// List the bugs, and what cannot be planted here.
     #[arg(long)]
     list: bool,
@@ -27,7 +30,7 @@ struct Arguments {
 }
 
 fn main() -> Result<ExitCode> {
-    let Arguments { bounded, only, list, jobs } = Arguments::parse();
+    let Arguments { bounded, only, by, list, jobs } = Arguments::parse();
     if list {
         for bug in Bug::ALL {
             let hunters: Vec<_> = table::hunters(bug).iter().map(|hunter| hunter.name()).collect();
@@ -40,6 +43,7 @@ fn main() -> Result<ExitCode> {
         Some(name) => vec![Bug::find(&name).with_context(|| format!("no bug is called {name}; see --list"))?],
         None => Bug::ALL.to_vec(),
     };
+    let by = by.map(|name| Hunter::find(&name).with_context(|| format!("no hunter is called {name}"))).transpose()?;
     let (limits, control) = if bounded {
         (Limits { seconds: 60, seeds: 20_000 }, Limits { seconds: 5, seeds: 1_000 })
     } else {
@@ -47,7 +51,7 @@ fn main() -> Result<ExitCode> {
     };
     println!("building the hunter with all bugs compiled in");
     let hunter = binaries::hunter()?;
-    let well = suite::run(&hunter, &suite::Plan { bugs, limits, control, jobs })?;
+    let well = suite::run(&hunter, &suite::Plan { bugs, by, limits, control, jobs })?;
     not_possible();
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

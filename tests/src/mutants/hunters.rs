@@ -5,7 +5,8 @@ use raftbank_consensus::NodeId;
 
 use super::checks::{self, Check};
 use super::{Hunter, Limits};
-use crate::sim as core;
+use crate::consensus_sim as core;
+use crate::sim as bank;
 
 const SECOND_US: u64 = 1_000_000;
 
@@ -13,6 +14,7 @@ const SECOND_US: u64 = 1_000_000;
 pub fn look(hunter: Hunter, limits: Limits) -> (u64, Option<String>) {
     match hunter {
         Hunter::Scenes => checks::among(CORE_SCENES, limits),
+        Hunter::Bank => limits.each(|seed| bank::run_seed(seed, false).err().map(|failure| failure.to_string())),
         Hunter::Core => limits.each(|seed| core::run_seed(seed, false).err().map(|failure| failure.to_string())),
         Hunter::Ledger | Hunter::Node | Hunter::Relay | Hunter::Store => checks::look(hunter, limits),
     }

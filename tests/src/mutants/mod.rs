@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 /// A way to look for bugs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hunter {
+    /// The simulator of whole banks, seed after seed.
+    Bank,
     /// Scenes of the simulator of the consensus core whose outcome is known.
     Scenes,
     /// The simulator of the consensus core, seed after seed.
@@ -33,11 +35,18 @@ pub enum Hunter {
 
 impl Hunter {
     /// All, as the control run uses them.
-    pub const ALL: [Self; 6] = [Self::Ledger, Self::Relay, Self::Store, Self::Node, Self::Scenes, Self::Core];
+    pub const ALL: [Self; 7] =
+        [Self::Ledger, Self::Relay, Self::Store, Self::Node, Self::Scenes, Self::Core, Self::Bank];
+
+    /// The hunter of that name.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hunter| hunter.name() == name)
+    }
 
     /// Its name in the table.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Bank => "bank",
             Self::Scenes => "scenes",
             Self::Core => "core",
             Self::Ledger => "ledger",

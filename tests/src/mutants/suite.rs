@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use raftbank_planted::{Bug, VARIABLE};
 
-use super::{Limits, Verdict};
+use super::{Hunter, Limits, Verdict, table};
 
 /// How long a child may take beyond the limits of its hunters.
 const GRACE: Duration = Duration::from_secs(30);
@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Plan {
     /// The bugs.
     pub bugs: Vec<Bug>,
+    /// Only this hunter.
+    pub by: Option<Hunter>,
     /// For each hunter of each bug.
     pub limits: Limits,
     /// For each hunter of the control run, which finds nothing and so always takes all of it.
@@ -35,7 +37,7 @@ pub struct Plan {
 /// # Errors
 /// A child cannot be run.
 pub fn run(hunter: &Path, plan: &Plan) -> Result<bool> {
-    let control = child(hunter, None, plan.control)?;
+    let control = child(hunter, None, plan.by, plan.control)?;
     match &control.caught {
         Some(wrong) => println!("FAILED: without any bug, {} says: {wrong}", control.by),
         None => println!("control: nothing planted, nothing caught, {:.1} s", control.seconds),
@@ -44,7 +46,7 @@ pub fn run(hunter: &Path, plan: &Plan) -> Result<bool> {
     let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || -> Result<()> {
         while let Some(bug) = plan.bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let verdict = child(hunter, Some(*bug), plan.limits)?;
+            let verdict = child(hunter, Some(*bug), plan.by, plan.limits)?;
             let mut missed = missed.lock().expect("no thread panics with it");
             let Verdict { caught, by, seeds, seconds } = verdict;
             let text = caught.as_deref().unwrap_or("NOT CAUGHT");
@@ -68,17 +70,18 @@ pub fn run(hunter: &Path, plan: &Plan) -> Result<bool> {
 }
 
 /// One hunt in a process of its own. One that does not end, or ends without a word, has caught nothing.
-fn child(hunter: &Path, bug: Option<Bug>, limits: Limits) -> Result<Verdict> {
+fn child(hunter: &Path, bug: Option<Bug>, by: Option<Hunter>, limits: Limits) -> Result<Verdict> {
     let mut command = Command::new(hunter);
     command.args(["--seconds", &limits.seconds.to_string(), "--seeds", &limits.seeds.to_string()]);
     command.env_remove(VARIABLE);
     let (hunters, name) = match bug {
         Some(bug) => {
             command.args(["--bug", bug.name()]);
-            (super::table::hunters(bug).len(), bug.name())
+            (table::hunters(bug).len(), bug.name())
         }
-        None => (super::Hunter::ALL.len(), "the control"),
+        None => (Hunter::ALL.len(), "the control"),
     };
+    command.args(by.iter().flat_map(|by| ["--by", by.name()]));
     let deadline = Duration::from_secs(limits.seconds) * hunters as u32 + GRACE;
     let began = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("the hunter")?;

@@ -49,7 +49,9 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::RetryNewId
         | Bug::PendingStays
         | Bug::AccountsDropRow
-        | Bug::IncarnationNotChecked => &[Node],
+        | Bug::IncarnationNotChecked
+        | Bug::LateAnswerTaken
+        | Bug::LateRejoinTaken => &[Node],
         Bug::AppliedIndexApart
         | Bug::DamageTakenForTornTail
         | Bug::MarkNotChecked

@@ -8,7 +8,7 @@ use raftbank_consensus::{NodeId, Role, Timers};
 use raftbank_ledger::{Account, Balance, Block, NodeName, Operation, State, pow};
 use raftbank_store::{Expected, FORMAT, MemoryDisk, MemoryReader, MemoryStore, Meta, Reader, Store};
 use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
-use raftbankd::node::{Action, Event, LinkChange, Node, NodeConfig, Now};
+use raftbankd::node::{Action, Event, LinkChange, NONCES_INLINE, Node, NodeConfig, Now};
 
 use super::chain::{account, genesis, request};
 
@@ -112,6 +112,7 @@ impl Bank {
             batch_bytes_max: 1 << 20,
             incarnation: self.incarnations[id],
             rejoining: opened.meta.rejoining,
+            nonces_inline: NONCES_INLINE,
             software: "test".into(),
         };
         let now = self.now();

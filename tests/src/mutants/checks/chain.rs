@@ -91,7 +91,7 @@ impl Chain {
         let (block, decisions) = self.build(batch, time_ms)?;
         let mut state = self.state().clone();
         let executed = state.execute(block.entries.iter().map(|entry| entry.request.clone()).collect());
-        let delta = state.commit(executed, &block.header);
+        let delta = state.commit(executed, &block.header)?;
         self.records.push(Record { index: self.last_index() + 1, term: 1, entry: Some(Entry::from(block.encode())) });
         self.states.push(state);
         self.deltas.push(Some(delta));
