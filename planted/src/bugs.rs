@@ -130,6 +130,8 @@ bugs! {
         "A replaced node that comes back empty is taken for the one that made promises."
     LateAnswerTaken "late-answer-taken"
         "A late answer to an earlier process is taken for one of this process's own calls (raftbank before 0.1)."
+    GiveBackTrusted "give-back-trusted"
+        "A write that one peer gave back is called not executed although another copy is on its way (raftbank before 0.1)."
     LateRejoinTaken "late-rejoin-taken"
         "A late announcement brings back a data folder that is gone (raftbank before 0.1)."
 

@@ -224,6 +224,7 @@ impl<E: Engine> Node<E> {
             // Whatever reason the peer gave (it does not lead, it has too much to do), the call is tried again until its
             // own deadline.
             None | Some(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) => {
+                call.exposed &= !planted!(GiveBackTrusted);
                 if matches!(call.place, Place::Forwarded { to, .. } if to == from) {
                     call.place = Place::Waiting;
                 }

@@ -51,6 +51,7 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::AccountsDropRow
         | Bug::IncarnationNotChecked
         | Bug::LateAnswerTaken
+        | Bug::GiveBackTrusted
         | Bug::LateRejoinTaken => &[Node],
         Bug::AppliedIndexApart
         | Bug::DamageTakenForTornTail
