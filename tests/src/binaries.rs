@@ -44,14 +44,19 @@ impl Binaries {
     }
 }
 
-/// `hunt` with all planted bugs compiled in, built into a folder of its own so that nothing else ever runs it.
+/// `hunt` with all planted bugs compiled in, built into a folder of its own so that nothing else ever runs it; and nodes
+/// beside it, if it will need some.
 ///
 /// # Errors
 /// It cannot be built.
-pub fn hunter() -> Result<PathBuf> {
+pub fn hunter(with_nodes: bool) -> Result<PathBuf> {
     let dir = folder()?;
     let (target, profile) = (dir.with_file_name("planted-bugs"), profile_of(&dir));
     cargo_build(&target, profile, &["-p", "raftbank-tests", "--features", "planted-bugs", "--bin", "hunt"])?;
+    if with_nodes {
+        build(&target, profile, "raftbankd", &["--features", "planted-bugs"])?;
+        build(&target, profile, "raftbank-relayd", &["--features", "planted-bugs"])?;
+    }
     Ok(target.join(profile).join("hunt"))
 }
 

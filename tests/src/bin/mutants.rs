@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use raftbank_planted::Bug;
-use raftbank_tests::binaries;
 use raftbank_tests::mutants::{Hunter, Limits, suite, table};
+use raftbank_tests::{binaries, powercut};
 
 /// Plants bugs that real systems shipped, one at a time, and sees whether our own checks catch each.
 #[derive(Debug, Parser)]
@@ -44,14 +44,21 @@ fn main() -> Result<ExitCode> {
         None => Bug::ALL.to_vec(),
     };
     let by = by.map(|name| Hunter::find(&name).with_context(|| format!("no hunter is called {name}"))).transpose()?;
+    let mut hunts: Vec<(Bug, Option<Hunter>)> = bugs.into_iter().map(|bug| (bug, by)).collect();
     let (limits, control) = if bounded {
         (Limits { seconds: 60, seeds: 20_000 }, Limits { seconds: 5, seeds: 1_000 })
     } else {
+        let real = hunts.iter().filter(|(bug, by)| by.is_none() && table::ON_REAL_DISKS.contains(bug));
+        let real: Vec<_> = real.map(|(bug, _)| (*bug, Some(Hunter::PowerCut))).collect();
+        match powercut::obstacle() {
+            Some(obstacle) => println!("not on real disks: {obstacle}"),
+            None => hunts.extend(real),
+        }
         (Limits { seconds: 600, seeds: 1_000_000 }, Limits { seconds: 120, seeds: 20_000 })
     };
     println!("building the hunter with all bugs compiled in");
-    let hunter = binaries::hunter()?;
-    let well = suite::run(&hunter, &suite::Plan { bugs, by, limits, control, jobs })?;
+    let hunter = binaries::hunter(hunts.iter().any(|(_, by)| *by == Some(Hunter::PowerCut)))?;
+    let well = suite::run(&hunter, &suite::Plan { hunts, limits, control, jobs })?;
     not_possible();
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

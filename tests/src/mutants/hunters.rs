@@ -6,9 +6,12 @@ use raftbank_consensus::NodeId;
 use super::checks::{self, Check};
 use super::{Hunter, Limits};
 use crate::consensus_sim as core;
+use crate::powercut;
 use crate::sim as bank;
 
 const SECOND_US: u64 = 1_000_000;
+/// Power cuts with one seed.
+const CUTS: u32 = 10;
 
 /// Lets one hunter look. Returns how many seeds or scenes it needed or had, and what it found.
 pub fn look(hunter: Hunter, limits: Limits) -> (u64, Option<String>) {
@@ -16,7 +19,18 @@ pub fn look(hunter: Hunter, limits: Limits) -> (u64, Option<String>) {
         Hunter::Scenes => checks::among(CORE_SCENES, limits),
         Hunter::Bank => limits.each(|seed| bank::run_seed(seed, false).err().map(|failure| failure.to_string())),
         Hunter::Core => limits.each(|seed| core::run_seed(seed, false).err().map(|failure| failure.to_string())),
+        Hunter::PowerCut => limits.each(power_cuts),
         Hunter::Ledger | Hunter::Node | Hunter::Relay | Hunter::Store => checks::look(hunter, limits),
+    }
+}
+
+/// Real nodes, which take the bug from the environment.
+fn power_cuts(seed: u64) -> Option<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    match runtime.block_on(powercut::run(powercut::Options { cuts: CUTS, seed, without_sync: false })) {
+        Ok(report) => report.lost,
+        // Anything else is no finding: a disk that cannot be mounted, a program that cannot be built.
+        Err(error) => Some(format!("{error:#}")).filter(|text| text.starts_with("no service after cut")),
     }
 }
 

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+/// Longest violation in the table, in characters.
+const LINE_MAX: usize = 240;
+
 /// A way to look for bugs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hunter {
@@ -27,6 +30,8 @@ pub enum Hunter {
     Ledger,
     /// Scenes of whole nodes, instant and without chance.
     Node,
+    /// Real nodes on disks whose power is cut. Needs root; not part of the control run.
+    PowerCut,
     /// Directed checks of the relay's partitions.
     Relay,
     /// Crashes, damage and verification of stores.
@@ -34,13 +39,13 @@ pub enum Hunter {
 }
 
 impl Hunter {
-    /// All, as the control run uses them.
+    /// All that the control run uses.
     pub const ALL: [Self; 7] =
         [Self::Ledger, Self::Relay, Self::Store, Self::Node, Self::Scenes, Self::Core, Self::Bank];
 
     /// The hunter of that name.
     pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|hunter| hunter.name() == name)
+        Self::ALL.into_iter().chain([Self::PowerCut]).find(|hunter| hunter.name() == name)
     }
 
     /// Its name in the table.
@@ -51,6 +56,7 @@ impl Hunter {
             Self::Core => "core",
             Self::Ledger => "ledger",
             Self::Node => "node",
+            Self::PowerCut => "powercut",
             Self::Relay => "relay",
             Self::Store => "store",
         }
@@ -85,7 +91,7 @@ pub fn hunt(hunters: &[Hunter], limits: Limits) -> Verdict {
     let mut verdict = Verdict::default();
     for hunter in hunters {
         let (seeds, caught) = hunters::look(*hunter, limits);
-        let caught = caught.map(|text| text.lines().next().unwrap_or("?").to_owned());
+        let caught = caught.map(|text| first_line(&text));
         verdict = Verdict { caught, by: hunter.name().to_owned(), seeds, seconds: 0.0 };
         if verdict.caught.is_some() {
             break;
@@ -93,6 +99,15 @@ pub fn hunt(hunters: &[Hunter], limits: Limits) -> Verdict {
     }
     verdict.seconds = began.elapsed().as_secs_f64();
     verdict
+}
+
+/// As much of it as fits beside the rest of the table.
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or("?");
+    if line.chars().count() <= LINE_MAX {
+        return line.to_owned();
+    }
+    line.chars().take(LINE_MAX - 1).chain(['…']).collect()
 }
 
 impl Limits {

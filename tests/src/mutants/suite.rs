@@ -19,10 +19,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The bugs.
-    pub bugs: Vec<Bug>,
-    /// Only this hunter.
-    pub by: Option<Hunter>,
+    /// The bugs, each with the only hunter that looks for it, or with none: then all those of the table do.
+    pub hunts: Vec<(Bug, Option<Hunter>)>,
     /// For each hunter of each bug.
     pub limits: Limits,
     /// For each hunter of the control run, which finds nothing and so always takes all of it.
@@ -37,7 +35,7 @@ pub struct Plan {
 /// # Errors
 /// A child cannot be run.
 pub fn run(hunter: &Path, plan: &Plan) -> Result<bool> {
-    let control = child(hunter, None, plan.by, plan.control)?;
+    let control = child(hunter, None, None, plan.control)?;
     match &control.caught {
         Some(wrong) => println!("FAILED: without any bug, {} says: {wrong}", control.by),
         None => println!("control: nothing planted, nothing caught, {:.1} s", control.seconds),
@@ -45,8 +43,8 @@ pub fn run(hunter: &Path, plan: &Plan) -> Result<bool> {
     println!("{:<26} {:<8} {:>7} {:>8}  violation", "bug", "by", "seeds", "seconds");
     let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || -> Result<()> {
-        while let Some(bug) = plan.bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let verdict = child(hunter, Some(*bug), plan.by, plan.limits)?;
+        while let Some((bug, by)) = plan.hunts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let verdict = child(hunter, Some(*bug), *by, plan.limits)?;
             let mut missed = missed.lock().expect("no thread panics with it");
             let Verdict { caught, by, seeds, seconds } = verdict;
             let text = caught.as_deref().unwrap_or("NOT CAUGHT");
@@ -62,7 +60,7 @@ pub fn run(hunter: &Path, plan: &Plan) -> Result<bool> {
         workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
     })?;
     let missed = missed.into_inner().expect("no thread panics with it");
-    println!("{} of {} bugs caught", plan.bugs.len() - missed.len(), plan.bugs.len());
+    println!("{} of {} hunts caught their bug", plan.hunts.len() - missed.len(), plan.hunts.len());
     if !missed.is_empty() {
         println!("FAILED: not caught: {}", missed.join(", "));
     }
@@ -73,13 +71,16 @@ pub fn run(hunter: &Path, plan: &Plan) -> Result<bool> {
 fn child(hunter: &Path, bug: Option<Bug>, by: Option<Hunter>, limits: Limits) -> Result<Verdict> {
     let mut command = Command::new(hunter);
     command.args(["--seconds", &limits.seconds.to_string(), "--seeds", &limits.seeds.to_string()]);
-    command.env_remove(VARIABLE);
     let (hunters, name) = match bug {
         Some(bug) => {
-            command.args(["--bug", bug.name()]);
+            // For the real processes that it starts, too.
+            command.args(["--bug", bug.name()]).env(VARIABLE, bug.name());
             (table::hunters(bug).len(), bug.name())
         }
-        None => (Hunter::ALL.len(), "the control"),
+        None => {
+            command.env_remove(VARIABLE);
+            (Hunter::ALL.len(), "the control")
+        }
     };
     command.args(by.iter().flat_map(|by| ["--by", by.name()]));
     let deadline = Duration::from_secs(limits.seconds) * hunters as u32 + GRACE;

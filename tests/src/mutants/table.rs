@@ -4,11 +4,10 @@ use raftbank_planted::Bug;
 
 use super::Hunter;
 
-/// Who looks for it, in this order.
+/// Who looks for it, in this order. The simulators come first where they are known to find it.
 pub fn hunters(bug: Bug) -> &'static [Hunter] {
-    use Hunter::{Core, Ledger, Node, Relay, Scenes, Store};
+    use Hunter::{Bank, Core, Ledger, Node, Relay, Scenes, Store};
     match bug {
-        Bug::NoCheckQuorum | Bug::NoPreVote | Bug::FollowersOneBehind => &[Scenes],
         Bug::VoteNotSynced
         | Bug::VoteRequestNotSynced
         | Bug::AckBeforeSync
@@ -27,18 +26,14 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::HeartbeatCommits
         | Bug::ReplaysUndecided
         | Bug::OlderTermAccepted
-        | Bug::RejoinVotesAtOnce => &[Core],
+        | Bug::RejoinVotesAtOnce => &[Core, Bank],
+        Bug::NoCheckQuorum | Bug::NoPreVote | Bug::FollowersOneBehind => &[Scenes, Bank],
         Bug::IdExpires
         | Bug::RepeatInBlockTwice
         | Bug::DuplicateSaysCommitted
         | Bug::FundsOfBlockBefore
-        | Bug::ZeroAccepted
         | Bug::RefusalByChance
-        | Bug::NonceNotVerified
-        | Bug::PreviousNotVerified
-        | Bug::HashOmitsPrevious
-        | Bug::TimeGoesBack
-        | Bug::VerifySkipsValues => &[Ledger],
+        | Bug::TimeGoesBack => &[Bank, Ledger],
         Bug::IdsLostAtRestart
         | Bug::StateNotChecked
         | Bug::WrongResultIgnored
@@ -47,21 +42,25 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::AnswerBeforeCommit
         | Bug::NotExecutedLie
         | Bug::RetryNewId
-        | Bug::PendingStays
         | Bug::AccountsDropRow
-        | Bug::IncarnationNotChecked
         | Bug::LateAnswerTaken
-        | Bug::GiveBackTrusted
-        | Bug::LateRejoinTaken => &[Node],
-        Bug::AppliedIndexApart
-        | Bug::DamageTakenForTornTail
-        | Bug::MarkNotChecked
-        | Bug::SyncDoesNothing
-        | Bug::DurableBeforeSync
-        | Bug::CutTailVerifies => &[Store],
+        | Bug::GiveBackTrusted => &[Bank, Node],
+        Bug::AppliedIndexApart | Bug::MarkNotChecked | Bug::SyncDoesNothing => &[Bank, Store],
+        // No simulated node tells lies, and no simulated client looks at these.
+        Bug::ZeroAccepted
+        | Bug::NonceNotVerified
+        | Bug::PreviousNotVerified
+        | Bug::HashOmitsPrevious
+        | Bug::VerifySkipsValues => &[Ledger],
+        Bug::PendingStays | Bug::IncarnationNotChecked | Bug::LateRejoinTaken => &[Node],
+        // The simulators have a disk of their own, and a driver of syncs.
+        Bug::DamageTakenForTornTail | Bug::DurableBeforeSync | Bug::CutTailVerifies => &[Store],
         Bug::TypoHeals | Bug::PartitionLeaks => &[Relay],
     }
 }
+
+/// Bugs that have to show on real disks, too.
+pub const ON_REAL_DISKS: [Bug; 2] = [Bug::SyncDoesNothing, Bug::DurableBeforeSync];
 
 /// What was asked for and cannot be planted here, with the reason.
 pub const IMPOSSIBLE: [(&str, &str); 6] = [

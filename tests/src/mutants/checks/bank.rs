@@ -21,6 +21,12 @@ struct Running {
     reader: MemoryReader,
 }
 
+/// Everything that a node has sent, with the receivers.
+pub(super) struct Recording {
+    node: usize,
+    frames: Vec<(usize, Vec<u8>)>,
+}
+
 /// The bank.
 pub(super) struct Bank {
     genesis: Block,
@@ -28,6 +34,8 @@ pub(super) struct Bank {
     disks: Vec<MemoryDisk>,
     incarnations: Vec<u64>,
     wire: VecDeque<(usize, usize, Vec<u8>)>,
+    /// Copies of frames that arrive late.
+    pub recorded: Option<Recording>,
     /// Directions that carry nothing.
     pub cut: BTreeSet<(usize, usize)>,
     /// Nodes whose clock stands.
@@ -52,6 +60,7 @@ impl Bank {
             disks: Vec::new(),
             incarnations: Vec::new(),
             wire: VecDeque::new(),
+            recorded: None,
             cut: BTreeSet::new(),
             stopped_clocks: BTreeSet::new(),
             held: BTreeMap::new(),
@@ -65,7 +74,7 @@ impl Bank {
             let incarnation = 100 + id as u64;
             bank.running.push(None);
             bank.incarnations.push(incarnation);
-            bank.disks.push(bank.fresh_disk(id, incarnation)?);
+            bank.disks.push(bank.fresh_disk(id, incarnation, false)?);
         }
         for id in 0..members {
             bank.start(id, None)?;
@@ -73,18 +82,18 @@ impl Bank {
         Ok(bank)
     }
 
-    fn fresh_disk(&self, id: usize, incarnation: u64) -> Result<MemoryDisk> {
+    fn fresh_disk(&self, id: usize, incarnation: u64, rejoining: bool) -> Result<MemoryDisk> {
         let (cluster_id, node) = (self.genesis.hash(), name(id)?);
-        let meta = Meta { format: FORMAT, cluster_id, node, incarnation, rejoining: false };
+        let meta = Meta { format: FORMAT, cluster_id, node, incarnation, rejoining };
         Ok(MemoryDisk::create(&meta, &self.genesis)?)
     }
 
-    /// The disk is replaced by an empty one, and nobody says so.
-    pub fn lose_disk(&mut self, id: usize) -> Result<()> {
+    /// The disk is replaced by an empty one, as `--rejoin` does, or without a word to anyone.
+    pub fn lose_disk(&mut self, id: usize, rejoining: bool) -> Result<()> {
         self.kill(id);
         self.incarnations[id] += 1_000;
-        self.disks[id] = self.fresh_disk(id, self.incarnations[id])?;
-        Ok(())
+        self.disks[id] = self.fresh_disk(id, self.incarnations[id], rejoining)?;
+        self.start(id, None)
     }
 
     /// Ends the process; its disk keeps everything.
@@ -137,7 +146,12 @@ impl Bank {
         for action in actions {
             let Some(running) = &mut self.running[id] else { return Ok(()) };
             match action {
-                Action::Send { to, payload } => self.wire.push_back((id, to.0.into(), payload)),
+                Action::Send { to, payload } => {
+                    if let Some(recording) = self.recorded.as_mut().filter(|recording| recording.node == id) {
+                        recording.frames.push((to.0.into(), payload.clone()));
+                    }
+                    self.wire.push_back((id, to.0.into(), payload));
+                }
                 Action::Persist { group, batch } => {
                     running.store.write(&batch)?;
                     match (group, self.held.get_mut(&id)) {
@@ -185,6 +199,17 @@ impl Bank {
             }
             self.event(id, Event::Synced { group })?;
         }
+        self.deliver()
+    }
+
+    /// Copies of what this node sends from now on are kept.
+    pub fn record(&mut self, node: usize) {
+        self.recorded = Some(Recording { node, frames: Vec::new() });
+    }
+
+    /// They arrive, late.
+    pub fn replay(&mut self, Recording { node, frames }: Recording) -> Result<()> {
+        self.wire.extend(frames.into_iter().map(|(to, payload)| (node, to, payload)));
         self.deliver()
     }
 

@@ -24,7 +24,7 @@ pub(super) fn look(hunter: Hunter, limits: Limits) -> (u64, Option<String>) {
         Hunter::Node => among(node::CHECKS, limits),
         Hunter::Relay => among(relay::CHECKS, limits),
         Hunter::Store => among(store::CHECKS, limits),
-        Hunter::Bank | Hunter::Core | Hunter::Scenes => unreachable!("they are no directed checks"),
+        Hunter::Bank | Hunter::Core | Hunter::PowerCut | Hunter::Scenes => unreachable!("they are no directed checks"),
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("nothing stays pending", nothing_stays_pending),
     ("all accounts are shown", all_accounts_are_shown),
     ("a node that came back empty is refused", a_node_that_came_back_empty_is_refused),
+    ("a data folder that is gone does not come back", a_data_folder_that_is_gone_does_not_come_back),
     ("a restart forgets no id", a_restart_forgets_no_id),
 ];
 
@@ -175,8 +176,7 @@ fn a_node_that_came_back_empty_is_refused() -> Result<()> {
     let (mut bank, leader, [lost, behind]) = three()?;
     bank.isolate(behind);
     bank.must_write(leader, "pay", credit("alice", 5)?)?;
-    bank.lose_disk(lost)?;
-    bank.start(lost, None)?;
+    bank.lose_disk(lost, false)?;
     bank.cut.clear();
     bank.isolate(leader);
     // Of those who held the payment only the empty one is reachable: nobody may lead without it.
@@ -189,6 +189,22 @@ fn a_node_that_came_back_empty_is_refused() -> Result<()> {
     bank.run_ms(5_000)?;
     ensure!(bank.state(behind)?.balance(&account("alice")?) == Some(15), "an acknowledged payment is gone");
     Ok(())
+}
+
+fn a_data_folder_that_is_gone_does_not_come_back() -> Result<()> {
+    let (mut bank, leader, [lost, other]) = three()?;
+    bank.record(lost);
+    bank.lose_disk(lost, true)?;
+    bank.run_ms(5_000)?;
+    let late = bank.recorded.take().context("a recording")?;
+    bank.lose_disk(lost, true)?;
+    bank.run_ms(5_000)?;
+    bank.replay(late)?;
+    bank.run_ms(2_000)?;
+    // With the third node gone it makes the majority.
+    bank.kill(other);
+    bank.run_ms(2_000)?;
+    bank.must_write(leader, "pay", credit("alice", 5)?)
 }
 
 fn a_restart_forgets_no_id() -> Result<()> {
