@@ -6,6 +6,9 @@
 //! be simulated and replayed from one seed. `docs/consensus.md` describes the protocol and its limits.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod planted;
+
 mod api;
 mod entry;
 mod log;

@@ -3,6 +3,9 @@
 //! [`node`] is what a node does, as a state machine without I/O; [`driver`] orders its events and actions; [`runtime`] is the shell of sockets, disk and clocks
 //! around it; [`server`] is the program.
 
+#[macro_use]
+mod planted;
+
 pub mod args;
 pub mod check;
 pub mod config;

@@ -74,6 +74,9 @@ pub fn books<R: Reader>(reader: &R, progress: &mut dyn FnMut(u64, u64) -> bool) 
 fn compare(verifier: &Verifier, rows: &StateRows) -> Result<(), String> {
     let tip = verifier.state().tip();
     if rows.tip != *tip {
+        if planted!(CutTailVerifies) && tip.height < rows.tip.height {
+            return Ok(());
+        }
         return Err(format!(
             "the stored state says height {} with hash {}, the chain ends at height {} with hash {}",
             rows.tip.height, rows.tip.hash, tip.height, tip.hash

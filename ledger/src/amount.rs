@@ -48,6 +48,7 @@ impl Amount {
     /// Zero, or above [`Amount::MAX`].
     pub fn new(value: u64) -> Result<Self, AmountError> {
         match value {
+            0 if planted!(ZeroAccepted) => Ok(Self(0)),
             0 => Err(AmountError::Zero),
             1..=Self::MAX => Ok(Self(value)),
             _ => Err(AmountError::TooLarge(value.to_string())),

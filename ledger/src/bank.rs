@@ -100,6 +100,7 @@ impl Bank {
         ids: BTreeMap<RequestId, IdRecord>,
     ) -> Self {
         let tree = Smt::default().update(leaves(&accounts, &values));
+        let ids = if planted!(IdsLostAtRestart) { BTreeMap::new() } else { ids };
         Self { accounts, values, ids, tree }
     }
 
@@ -122,7 +123,8 @@ impl Bank {
         let mut leaves_hashed = Vec::with_capacity(batch.len());
         let mut bytes = Vec::new();
         for request in batch {
-            let known = ids.get(&request.id).or_else(|| {
+            let earlier = ids.get(&request.id).filter(|_| !planted!(RepeatInBlockTwice));
+            let known = earlier.or_else(|| {
                 under.iter().rev().find_map(|below| below.ids.get(&request.id)).or_else(|| self.ids.get(&request.id))
             });
             if let Some(record) = known {
@@ -178,13 +180,17 @@ impl Bank {
         self.accounts.extend(accounts.iter().cloned());
         self.values.extend(values.iter().cloned());
         self.ids.extend(ids.iter().cloned());
+        if planted!(IdExpires) {
+            self.ids.retain(|_, record| record.height + 8 > executed.height);
+        }
         Ok((accounts, values, ids))
     }
 }
 
 fn repeat(record: &IdRecord, digest: Hash) -> Decision {
     if record.digest == digest {
-        Decision::Duplicate { height: record.height, index: record.index, outcome: record.outcome }
+        let outcome = if planted!(DuplicateSaysCommitted) { Outcome::Committed } else { record.outcome };
+        Decision::Duplicate { height: record.height, index: record.index, outcome }
     } else {
         Decision::IdReused
     }
@@ -244,8 +250,12 @@ impl Run<'_> {
             return Err(Refusal::SameAccount);
         }
         let payer = self.balance(from).ok_or(Refusal::UnknownAccount)?;
+        if planted!(RefusalByChance, flips) && payer < amount && !from.is_world() {
+            return Err(Refusal::InsufficientFunds);
+        }
         let payee = self.balance(to).ok_or(Refusal::UnknownAccount)?;
-        if !from.is_world() && payer < amount {
+        let funds = if planted!(FundsOfBlockBefore) { self.bank.balance(from).unwrap_or(0) } else { payer };
+        if !from.is_world() && funds < amount {
             return Err(Refusal::InsufficientFunds);
         }
         if payee + amount > BALANCE_MAX {

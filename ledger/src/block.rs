@@ -67,13 +67,21 @@ impl Header {
 
     /// The block's hash: SHA-256 of a domain line and the header's bytes.
     pub fn hash(&self) -> Hash {
-        Hash::of(&[BLOCK_DOMAIN, &self.encode()])
+        Hash::of(&[BLOCK_DOMAIN, &self.hashed()])
+    }
+
+    /// The bytes that are hashed: all of them.
+    fn hashed(&self) -> Vec<u8> {
+        if planted!(HashOmitsPrevious) {
+            return Self { previous: Hash::ZERO, term: 0, ..self.clone() }.encode();
+        }
+        self.encode()
     }
 
     /// The hashed bytes before the nonce, which is last.
     pub(crate) fn hashed_prefix(&self) -> Vec<u8> {
         let mut bytes = BLOCK_DOMAIN.to_vec();
-        bytes.extend_from_slice(&self.encode());
+        bytes.extend_from_slice(&self.hashed());
         bytes.truncate(bytes.len() - 8);
         bytes
     }

@@ -6,6 +6,9 @@
 // What `clippy.toml` lists is banned, not frowned upon: every node must compute the same.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
 
+#[macro_use]
+mod planted;
+
 mod amount;
 mod bank;
 mod block;

@@ -138,7 +138,10 @@ impl Faults {
         match command {
             PartitionCommand::Show => {}
             PartitionCommand::Set { groups, for_ms } => {
-                let parsed = groups::parse(groups, &self.members).map_err(|error| FaultError(error.to_string()))?;
+                let parsed = match groups::parse(groups, &self.members) {
+                    Err(_) if planted!(TypoHeals) => return self.partition(&PartitionCommand::Heal, now),
+                    parsed => parsed.map_err(|error| FaultError(error.to_string()))?,
+                };
                 let until = end(now, *for_ms)?;
                 for (number, group) in parsed.iter().enumerate() {
                     for (member, group_of) in self.members.iter().zip(&mut self.group_of) {

@@ -8,6 +8,9 @@
 //! The relay sees bytes: what nodes say to each other is none of its business.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod planted;
+
 pub mod admin;
 pub mod admission;
 pub mod args;

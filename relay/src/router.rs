@@ -221,7 +221,9 @@ impl Router {
     pub fn partition(&mut self, command: &PartitionCommand, now: Instant) -> Result<ApiReply, FaultError> {
         self.advance(now);
         self.faults.partition(command, now)?;
-        self.purge();
+        if !planted!(PartitionLeaks) {
+            self.purge();
+        }
         let (groups, heals_in_ms) = self.faults.show_partition(now);
         if *command != PartitionCommand::Show {
             let shown: Vec<_> = groups.iter().map(|group| group.join(",")).collect();

@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[macro_use]
+mod planted;
+
 mod crashsafe;
 mod engine;
 mod error;

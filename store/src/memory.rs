@@ -209,6 +209,9 @@ impl Inner {
     }
 
     fn check_mark(&self) -> Result<(), StoreError> {
+        if planted!(MarkNotChecked) {
+            return Ok(());
+        }
         let (hard, promised) = (self.current.hard, self.mark.hard);
         let vote_lost = hard.term == promised.term && promised.vote.is_some() && hard.vote != promised.vote;
         if hard.term < promised.term || vote_lost || self.current.reach.last_index < self.mark.last_index {
@@ -255,6 +258,9 @@ impl Inner {
         }
         for write in &batch.state {
             self.current.reach.check_state(write, self.current.runs.term_at(write.index))?;
+            if planted!(AppliedIndexApart) {
+                self.take(Step::State(Box::new(StateWrite { delta: None, ..write.clone() })));
+            }
             self.take(Step::State(Box::new(write.clone())));
         }
         if batch.clear_rejoining {
@@ -290,6 +296,9 @@ impl Store for MemoryStore {
                 return Err(refused("injected failure of a sync"));
             }
             inner.syncs += 1;
+            if planted!(SyncDoesNothing) {
+                return Ok(());
+            }
             inner.settle();
             Ok(())
         })

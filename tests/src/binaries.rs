@@ -44,6 +44,22 @@ impl Binaries {
     }
 }
 
+/// `hunt` with all planted bugs compiled in, built into a folder of its own so that nothing else ever runs it; and nodes
+/// beside it, if it will need some.
+///
+/// # Errors
+/// It cannot be built.
+pub fn hunter(with_nodes: bool) -> Result<PathBuf> {
+    let dir = folder()?;
+    let (target, profile) = (dir.with_file_name("planted-bugs"), profile_of(&dir));
+    cargo_build(&target, profile, &["-p", "raftbank-tests", "--features", "planted-bugs", "--bin", "hunt"])?;
+    if with_nodes {
+        build(&target, profile, "raftbankd", &["--features", "planted-bugs"])?;
+        build(&target, profile, "raftbank-relayd", &["--features", "planted-bugs"])?;
+    }
+    Ok(target.join(profile).join("hunt"))
+}
+
 /// A program of this build's profile (`raftbankd`, `raftbank-relayd` or `bankctl`), built first if need be: by one
 /// process at a time, and looked at once per process.
 ///
@@ -117,17 +133,21 @@ fn newest(dir: &Path) -> io::Result<Option<SystemTime>> {
 }
 
 fn build(target: &Path, profile: &str, program: &str, more: &[&str]) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(workspace()).args(["build", "--quiet", "--bins", "--target-dir"]).arg(target);
-    command.args(["-p", program]).args(more);
-    if profile == "release" {
-        command.arg("--release");
-    }
-    let status = command.status().context("cargo build")?;
-    ensure!(status.success(), "`cargo build -p {program}` failed");
+    cargo_build(target, profile, &[&["-p", program, "--bins"], more].concat())?;
     // Cargo leaves a program that needs no change as old as it was.
     fs::File::open(target.join(profile).join(program))
         .and_then(|file| file.set_modified(SystemTime::now()))
         .with_context(|| format!("{program} after its build"))
+}
+
+fn cargo_build(target: &Path, profile: &str, what: &[&str]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(workspace()).args(["build", "--quiet", "--target-dir"]).arg(target).args(what);
+    if profile == "release" {
+        command.arg("--release");
+    }
+    let status = command.status().context("cargo build")?;
+    ensure!(status.success(), "`cargo build {}` failed", what.join(" "));
+    Ok(())
 }

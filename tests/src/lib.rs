@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod consensus_sim;
 pub mod history;
 pub mod load;
+pub mod mutants;
 pub mod powercut;
 pub mod process;
 pub mod sim;

@@ -31,6 +31,11 @@ impl Raft {
             || self.leader_heard.is_some_and(|heard| self.now - heard < u64::from(self.timers.election_ticks_min))
     }
 
+    /// A candidate's log lacks nothing that this node's has (§3.6.1).
+    fn is_up_to_date(&self, end: LogEnd) -> bool {
+        end >= self.log.end() || planted!(NoLogCheck)
+    }
+
     pub(super) fn election_timeout(&mut self) {
         if !self.may_campaign() {
             self.become_follower(self.hard.term, None);
@@ -39,7 +44,7 @@ impl Raft {
             // Nobody was asked yet, because this node's own vote is still on its way to a slow disk. Another campaign
             // would wait behind this one.
             self.reset_election_timer();
-        } else if self.peers.is_empty() {
+        } else if self.peers.is_empty() || planted!(NoPreVote) {
             self.campaign();
         } else {
             self.ask_pre_votes();
@@ -76,6 +81,7 @@ impl Raft {
                 let message = crate::Message { term: self.hard.term + 1, body: Body::PreVote(end) };
                 self.out.eager.push((peer, message));
             }
+            State::Candidate(_) if planted!(VoteRequestNotSynced) => self.eager(peer, Body::Vote(end)),
             State::Candidate(_) => self.gated(peer, Body::Vote(end)),
             State::Follower(_) | State::Leader(_) => {}
         }
@@ -96,10 +102,10 @@ impl Raft {
     }
 
     pub(super) fn pre_vote_asked(&mut self, from: NodeId, asked: Term, end: LogEnd) {
-        if self.rejoin.is_some() {
+        if self.rejoin.is_some() && !planted!(RejoinVotesAtOnce) {
             return;
         }
-        let granted = asked > self.hard.term && end >= self.log.end() && !self.leader_is_alive();
+        let granted = asked > self.hard.term && self.is_up_to_date(end) && !self.leader_is_alive();
         self.eager(from, Body::PreVoteReply { asked, granted });
     }
 
@@ -121,7 +127,7 @@ impl Raft {
     }
 
     pub(super) fn vote_asked(&mut self, from: NodeId, term: Term, end: LogEnd) {
-        if self.rejoin.is_some() || self.leader_is_alive() {
+        if (self.rejoin.is_some() && !planted!(RejoinVotesAtOnce)) || self.leader_is_alive() {
             return;
         }
         if term < self.hard.term {
@@ -135,10 +141,13 @@ impl Raft {
             Some(candidate) => candidate == from,
             None => self.leader().is_none(), // that term already has a leader: no use in another candidate
         };
-        if free && end >= self.log.end() {
+        if free && self.is_up_to_date(end) {
             self.become_follower(term, None); // a node that asks for itself stops asking
             self.hard.vote = Some(from);
             self.reset_election_timer();
+            if planted!(VoteNotSynced) {
+                return self.eager(from, Body::VoteReply { granted: true });
+            }
             self.gated(from, Body::VoteReply { granted: true });
         } else {
             self.eager(from, Body::VoteReply { granted: false });

@@ -31,9 +31,13 @@ impl Follower {
 impl Raft {
     /// AppendEntries (§3.5).
     pub(super) fn append(&mut self, from: NodeId, term: Term, append: Append) {
+        let term = if planted!(OlderTermAccepted) { term.max(self.hard.term) } else { term };
         if term < self.hard.term {
             // Depose it; but vouch for nothing, not even for having heard it.
             self.eager(from, Body::Stale);
+            if planted!(StaleReplyVouches) {
+                self.answer_append(from, append.round, None, true);
+            }
             return;
         }
         if !well_formed(term, &append) {
@@ -76,15 +80,20 @@ impl Raft {
         let end = append.prev_index + append.records.len() as u64;
         // A leader has every committed record (leader completeness, §3.6.3): they need no comparison.
         let verified = follower.verified.max(end).max(self.log.commit());
-        let held =
-            append.records.iter().take_while(|record| self.log.term_at(record.index) == Some(record.term)).count();
+        let held = |record: &&Record| match planted!(AppendTruncates) {
+            true => record.index <= self.log.commit(),
+            false => self.log.term_at(record.index) == Some(record.term),
+        };
+        let held = append.records.iter().take_while(held).count();
         let new: Vec<Record> = append.records.into_iter().skip(held).collect();
-        if let Some(first) = new.first() {
+        let verified = if planted!(AppendTruncates) && !new.is_empty() { end } else { verified };
+        if let Some(first) = new.first().filter(|_| !planted!(AppendTruncates)) {
             assert!(first.index > follower.verified, "a leader contradicts its own log at {}", first.index);
         }
         follower.verified = verified;
         self.splice(new);
-        let commit = append.commit.min(verified);
+        let known = if planted!(HeartbeatCommits) { self.log.last_index() } else { verified };
+        let commit = append.commit.min(known);
         if commit > self.log.commit() {
             self.commit_to(commit);
         }
@@ -93,14 +102,16 @@ impl Raft {
     /// Answers the leader: at once if that promises nothing that is not durable, else together with the next sync.
     fn answer_append(&mut self, to: NodeId, round: u64, conflict: Option<Conflict>, carries_records: bool) {
         let State::Follower(follower) = &self.state else { return };
-        let verified = follower.verified;
+        let believes = planted!(AckLastIndex) && conflict.is_none();
+        let verified = if believes { self.log.last_index() } else { follower.verified };
         let mine = verified;
         let durable = mine.min(self.log.synced());
         // A heartbeat is answered at once even while records are being synced, so that a slow disk deposes nobody.
-        let at_once = self.hard_synced == self.hard && (durable == mine || !carries_records);
+        let hasty = planted!(AckBeforeSync);
+        let at_once = hasty || self.hard_synced == self.hard && (durable == mine || !carries_records);
         let reply = AppendReply {
             verified,
-            acknowledged: if at_once { durable } else { mine },
+            acknowledged: if at_once && !hasty { durable } else { mine },
             round,
             conflict,
             disputed: self

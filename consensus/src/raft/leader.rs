@@ -42,7 +42,8 @@ impl Leader {
 
     /// The highest value that `quorum` members have reached, this node at `own`. Rejoining peers have reached nothing.
     pub fn reached(&self, quorum: usize, own: u64, of: impl Fn(&Progress) -> u64) -> u64 {
-        let peers = self.peers.values().map(|peer| if peer.rejoining.is_some() { 0 } else { of(peer) });
+        let counts = |peer: &Progress| peer.rejoining.is_none() || planted!(RejoinVotesAtOnce);
+        let peers = self.peers.values().map(|peer| if counts(peer) { of(peer) } else { 0 });
         let mut values: Vec<u64> = peers.chain([own]).collect();
         values.sort_unstable_by(|a, b| b.cmp(a));
         values[quorum - 1]
@@ -77,7 +78,7 @@ impl Raft {
         let timeout = u64::from(self.timers.election_ticks_max);
         let State::Leader(leader) = &mut self.state else { return };
         let heard = leader.reached(self.quorum, now, |peer| peer.heard);
-        if now - heard >= timeout {
+        if now - heard >= timeout && !planted!(NoCheckQuorum) {
             // Check-quorum (§6.2): whoever still asks this node should look for another leader.
             return self.become_follower(self.hard.term, None);
         }
@@ -97,14 +98,17 @@ impl Raft {
             return;
         }
         self.splice(vec![Record { index: last_index + 1, term, entry: Some(entry) }]);
+        if planted!(LeaderCountsUnsynced) {
+            self.count_commit();
+        }
     }
 
     /// A follower has answered an append of this term.
     pub(super) fn append_answered(&mut self, from: NodeId, reply: &AppendReply) {
         let last_index = self.log.last_index();
         let State::Leader(leader) = &mut self.state else { return };
-        let possible =
-            reply.verified <= last_index && reply.acknowledged <= reply.verified && reply.round <= leader.round;
+        let round_possible = reply.round <= leader.round || planted!(StaleReplyVouches);
+        let possible = reply.verified <= last_index && reply.acknowledged <= reply.verified && round_possible;
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         if !possible {
             return;
@@ -119,8 +123,10 @@ impl Raft {
     /// still be replaced (§3.6.2, figure 3.7).
     pub(super) fn count_commit(&mut self) {
         let State::Leader(leader) = &mut self.state else { return };
-        let index = leader.reached(self.quorum, self.log.synced(), |peer| peer.matched);
-        if index > self.log.commit() && self.log.term_at(index) == Some(self.hard.term) {
+        let own = if planted!(LeaderCountsUnsynced) { self.log.last_index() } else { self.log.synced() };
+        let index = leader.reached(self.quorum, own, |peer| peer.matched);
+        let of_this_term = planted!(OlderTermCommit) || self.log.term_at(index) == Some(self.hard.term);
+        if index > self.log.commit() && of_this_term {
             // The followers hear of it now, not with the next write.
             leader.poke_all();
             self.commit_to(index);

@@ -98,10 +98,10 @@ impl Engine for Raft {
             panic!("{error}");
         }
         let Config { id, members, seed, timers, chunk_bytes_max, cache_bytes_max, rejoining } = config;
-        let hard = durable.hard;
+        let hard = HardState { vote: durable.hard.vote.filter(|_| !planted!(VoteForgotten)), ..durable.hard };
         let log = Log::open(durable, cache_bytes_max);
         assert!(log.last_term() <= hard.term, "a record of term {} in a log of term {}", log.last_term(), hard.term);
-        let quorum = members.len() / 2 + 1;
+        let quorum = if planted!(HalfIsQuorum) { members.len().div_ceil(2) } else { members.len() / 2 + 1 };
         let mut peers: Vec<NodeId> = members.into_iter().filter(|member| *member != id).collect();
         peers.sort_unstable();
         let mut raft = Self {
@@ -128,6 +128,9 @@ impl Engine for Raft {
             announced: (Role::Follower, None, hard.term),
         };
         raft.reset_election_timer();
+        if planted!(ReplaysUndecided) {
+            raft.commit_to(raft.log.last_index());
+        }
         let output = raft.finish();
         (raft, output)
     }
@@ -211,6 +214,9 @@ impl Raft {
             Body::AppendReply(reply) if term == self.hard.term => self.append_answered(from, &reply),
             // Of an older term: it says nothing about this one. Of a newer term: no member answers like that.
             Body::AppendReply(_) => {}
+            Body::Stale if term > self.hard.term && planted!(LeaderKeepsLeading) && self.role() == Role::Leader => {
+                self.hard = HardState { term, vote: Some(self.id) };
+            }
             Body::Stale if term > self.hard.term => self.become_follower(term, None),
             Body::Stale => {}
         }
@@ -330,7 +336,8 @@ impl Raft {
             State::PreCandidate(_) => assert!(self.may_campaign()),
             State::Candidate(_) => assert!(self.hard.vote == Some(self.id) && self.may_campaign()),
             State::Leader(leader) => {
-                assert!(self.hard_synced.term == self.hard.term && self.hard.vote == Some(self.id));
+                let synced = self.hard_synced.term == self.hard.term || planted!(LeaderKeepsLeading);
+                assert!(synced && self.hard.vote == Some(self.id));
                 assert!(self.rejoin.is_none() && self.eligible);
                 assert!(leader.first_index <= log.last_index(), "a leader has its no-op");
             }

@@ -216,7 +216,10 @@ impl Raft {
             peer.sent(&records);
         }
         let prev_term = self.log.term_at(prev_index).expect("a leader sends what follows its own records");
-        let (commit, last_index) = (self.log.commit(), self.log.last_index());
+        let (mut commit, last_index) = (self.log.commit(), self.log.last_index());
+        if planted!(FollowersOneBehind) && records.is_empty() {
+            commit = 0;
+        }
         self.eager(
             to,
             Body::Append(Append { prev_index, prev_term, commit, round, last_index, rejoin_nonce, records }),

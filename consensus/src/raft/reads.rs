@@ -21,11 +21,14 @@ impl Raft {
     pub(super) fn read_barrier(&mut self, id: BarrierId) {
         let commit = self.log.commit();
         // Before its no-op is committed a leader does not know the commit index (§6.4, step 1).
-        let serves = self.serves();
+        let serves = self.serves() || planted!(ReadBeforeNoop);
         match &mut self.state {
             State::Leader(leader) if serves && leader.reads.len() < READS_MAX => {
                 leader.new_round();
-                leader.reads.push_back(Read { id, index: commit, round: leader.round });
+                let silent = self.now - leader.reached(self.quorum, self.now, |peer| peer.heard);
+                let leased = planted!(LeaseRead) && silent < u64::from(self.timers.election_ticks_min);
+                let round = if planted!(ReadWithoutQuorum) || leased { 0 } else { leader.round };
+                leader.reads.push_back(Read { id, index: commit, round });
                 self.confirm_reads();
             }
             _ => self.out.events.push(Event::ReadRefused(id)),

@@ -129,6 +129,13 @@ impl<E: Engine> Node<E> {
         // A leader that serves has applied all that its log holds.
         self.checked.clear();
         self.checked.push_back(Checked { term, block: Some((block.header, executed)) });
+        if planted!(AnswerBeforeCommit) {
+            for (id, decision) in &waiters {
+                if let Some(Kind::Write(request)) = self.calls.get(id).map(|call| call.kind.clone()) {
+                    self.finish(*id, super::calls::decided(&request, height, decision));
+                }
+            }
+        }
         let earlier = self.proposals.insert(index, Proposal { term, height, waiters });
         assert!(earlier.is_none(), "one block in flight");
         self.proposing = Some(index);

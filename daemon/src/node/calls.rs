@@ -110,8 +110,8 @@ impl<E: Engine> Node<E> {
     }
 
     fn read(&mut self, token: u64, read: Read, local: bool, timeout_ms: u32) {
-        if local {
-            let reply = self.answer_read(&read, true);
+        if local || planted!(LocalReads) {
+            let reply = self.answer_read(&read, local);
             return self.reply(token, reply);
         }
         let bytes = if let Read::Get(key) = &read { key.len() } else { 64 };
@@ -195,6 +195,11 @@ impl<E: Engine> Node<E> {
     fn forward(&mut self, id: CallId, to: NodeId) {
         let now = self.now.mono_ms;
         let Some(call) = self.calls.get_mut(&id) else { return };
+        if planted!(RetryNewId)
+            && let (Kind::Write(request), true) = (&mut call.kind, call.exposed)
+        {
+            request.id = raftbank_ledger::RequestId::parse(&format!("retry-{}-{id}-{now}", to.0)).expect("a valid id");
+        }
         let ask = match &call.kind {
             Kind::Write(request) => Ask::Write(request.encode()),
             Kind::Read(Read::Balance(account)) => Ask::Balance(account.as_str().to_owned()),
@@ -211,11 +216,15 @@ impl<E: Engine> Node<E> {
     /// A peer answers what was forwarded to it.
     pub(super) fn answered(&mut self, from: NodeId, name: CallName, reply: Option<ApiReply>) {
         let id = name.number;
-        let Some(call) = self.calls.get_mut(&id).filter(|_| name.life == self.config.seed) else { return };
+        let Some(call) = self.calls.get_mut(&id).filter(|_| name.life == self.config.seed || planted!(LateAnswerTaken))
+        else {
+            return;
+        };
         match reply {
             // Whatever reason the peer gave (it does not lead, it has too much to do), the call is tried again until its
             // own deadline.
             None | Some(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) => {
+                call.exposed &= !planted!(GiveBackTrusted);
                 if matches!(call.place, Place::Forwarded { to, .. } if to == from) {
                     call.place = Place::Waiting;
                 }
@@ -301,7 +310,10 @@ impl<E: Engine> Node<E> {
                 let message = format!("no majority answered in time ({leader}); ask again, or read with --local");
                 failed(FailKind::NotExecuted, "timeout", &message)
             }
-            Kind::Write(_) if !call.exposed && !matches!(call.place, Place::Mining | Place::Proposed) => {
+            Kind::Write(_)
+                if planted!(NotExecutedLie)
+                    || !call.exposed && !matches!(call.place, Place::Mining | Place::Proposed) =>
+            {
                 let message = format!("not executed: the request reached no leader in time ({leader})");
                 failed(FailKind::NotExecuted, "no_leader", &message)
             }
@@ -341,7 +353,9 @@ impl<E: Engine> Node<E> {
             Origin::Client { token } => self.calls_by_token.remove(&token),
             Origin::Peer { peer, call } => self.calls_by_peer.remove(&(peer, call)),
         };
-        if let Kind::Write(request) = &call.kind {
+        if let Kind::Write(request) = &call.kind
+            && !planted!(PendingStays)
+        {
             self.count_pending(request, -1);
         }
         Some(call)

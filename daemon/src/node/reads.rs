@@ -96,8 +96,8 @@ impl<E: Engine> Node<E> {
                 }
             },
             Read::Accounts => {
-                let accounts =
-                    self.state.accounts().map(|(account, balance)| (account.as_str().to_owned(), balance)).collect();
+                let accounts = self.state.accounts().filter(|row| row.1 != 0 || !planted!(AccountsDropRow));
+                let accounts = accounts.map(|(account, balance)| (account.as_str().to_owned(), balance)).collect();
                 ApiReply::Accounts { height, accounts }
             }
             Read::Get(key) => match self.state.value(key) {

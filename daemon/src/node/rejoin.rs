@@ -47,7 +47,7 @@ impl<E: Engine> Node<E> {
                     AwaitedGroup { then: vec![Then::AnswerRejoin(from, incarnation, term)], ..AwaitedGroup::default() };
                 self.persist(Vec::new(), awaited, Vec::new(), false);
             }
-            Some(_) if proof != self.challenge(from) => {
+            Some(_) if proof != self.challenge(from) && !planted!(LateRejoinTaken) => {
                 let challenge = self.challenge(from);
                 self.send(from, Body::RejoinChallenge { incarnation, challenge });
             }

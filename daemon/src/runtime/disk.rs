@@ -197,6 +197,10 @@ fn run<S: Store>(store: &mut S, queue: &Receiver<Job>, shared: &Shared) -> Resul
             }
         }
         if let Some(group) = newest {
+            if planted!(DurableBeforeSync) {
+                shared.durable.store(group, Ordering::Release);
+                shared.wake.notify_one();
+            }
             let started = Instant::now();
             shared.busy(true);
             store.sync()?;

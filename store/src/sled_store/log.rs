@@ -103,6 +103,12 @@ pub(super) fn read_end(tree: &Tree, applied: Index, promised: Index, budget: usi
                     end.tail.push(record);
                 }
             }
+            None if planted!(DamageTakenForTornTail) => {
+                end.torn = keys(tree, index, Index::MAX)?;
+                end.checked.clear();
+                end.tail.clear();
+                part_keys.clear();
+            }
             None if end.checked.is_empty() && index > promised => end.torn.append(&mut part_keys),
             None => {
                 return Err(tree.corrupt(format!(

@@ -216,6 +216,10 @@ impl SledStore {
         reach.advance(write);
         self.applied.index = write.index;
         self.applied.term = write.term;
+        if planted!(AppliedIndexApart) {
+            pending.insert(&[rows::APPLIED], rows::seal_applied(&self.applied));
+            self.apply(pending)?;
+        }
         if let Some(delta) = &write.delta {
             pending.insert_delta(delta, write.index, &mut self.applied);
         }

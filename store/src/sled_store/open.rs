@@ -249,6 +249,9 @@ fn check_promises(
     applied: &Applied,
     runs: &Runs,
 ) -> Result<(), StoreError> {
+    if planted!(MarkNotChecked | DamageTakenForTornTail) {
+        return Ok(());
+    }
     let vote = hard.vote.map(|node| node.0);
     let vote_lost = hard.term == promised.term && promised.vote.is_some() && vote != promised.vote;
     if hard.term < promised.term || vote_lost {

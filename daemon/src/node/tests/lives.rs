@@ -155,6 +155,7 @@ fn what_was_handed_to_a_peer_is_never_called_not_executed() {
     let late = frame(&bank, leader, leader as u64 + 100, given_back);
     bank.event(asker, late);
     bank.event(asker, Event::Link(LinkChange::Lost));
+    bank.isolate(asker);
     bank.run_ms(2_000);
     let reply = &bank.replies[asker][&token];
     assert!(matches!(reply, ApiReply::Failed { kind: FailKind::Unknown, .. }), "{reply:?}");

@@ -1,0 +1,24 @@
+//! Switches of planted bugs. What ships has none: there `planted!` is the constant `false`.
+
+/// True while that bug, or one of those, is planted.
+#[cfg(feature = "planted-bugs")]
+macro_rules! planted {
+    ($($bug:ident)|+) => {
+        $(raftbank_planted::is(raftbank_planted::Bug::$bug))||+
+    };
+    // A bug that shows every other time, on whichever node that is.
+    ($bug:ident, flips) => {
+        planted!($bug) && raftbank_planted::flip()
+    };
+}
+
+/// Nothing is planted in what ships.
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($($bug:ident)|+) => {
+        false
+    };
+    ($bug:ident, flips) => {
+        false
+    };
+}
