@@ -279,7 +279,9 @@ impl Hands {
         for node in 0..self.cluster.size() {
             if let Some(status) = self.cluster.end_of(node)? {
                 let explained = match (status.code(), status.signal()) {
-                    (Some(7), _) => self.failing.contains_key(&node),
+                    (Some(7), _) if self.failing.contains_key(&node) => true,
+                    // Too few files to begin with.
+                    (Some(1 | 7), _) if self.limited.contains_key(&node) => true,
                     // The signal itself ends a process that has only just begun.
                     (Some(0), _) | (_, Some(libc::SIGTERM)) => self.stopping.contains(&node),
                     _ => false,
