@@ -64,9 +64,12 @@ pub const ON_REAL_DISKS: [Bug; 2] = [Bug::SyncDoesNothing, Bug::DurableBeforeSyn
 
 /// What was asked for and cannot be planted here, with the reason.
 pub const IMPOSSIBLE: [(&str, &str); 6] = [
-    ("pitfalls 2 and 3, snapshots", "none is ever installed: every block is kept, and a node catches up by records"),
     (
-        "pitfall 7, sealed segments",
+        "an index adopted without its snapshot, a failed install of one",
+        "none is ever installed: every block is kept, and a node catches up by records",
+    ),
+    (
+        "the tail of a sealed log segment that is never synced",
         "the log is one file of sled, and every sync is of the whole file: see sync-does-nothing",
     ),
     ("a read served before its index is applied", "records are applied in the step that commits them, before any read"),
