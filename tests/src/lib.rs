@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod binaries;
 pub mod cluster;
+pub mod damage;
 pub mod history;
 pub mod load;
 pub mod powercut;
