@@ -1,44 +1,59 @@
 //! Damages a stopped node's files at random, and says whether each damage was found.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use raftbank_tests::damage::{files, judge, kinds, templates::Templates};
+use raftbank_tests::damage::pool;
+use raftbank_tests::damage::run::{Options, run};
 
-/// Damage a stopped node's files again and again.
+/// Damage a stopped node's files again and again. Each damage must be found and refused with advice, or be without any
+/// effect; a node must never answer wrongly or start for ever, and `--rejoin` must bring it back.
 #[derive(Parser)]
+#[command(after_help = "Examples:\n  damage --count 10000\n  damage --seed 7 --first 123 --count 1 --templates DIR")]
 struct Args {
-    #[arg(long, default_value_t = 100)]
+    /// How many damages.
+    #[arg(long, default_value_t = 1000)]
     count: u64,
+    /// Chooses them.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Number of the first.
     #[arg(long, default_value_t = 0)]
     first: u64,
+    /// Undamaged folders to begin with; made there if there are none. The same damage needs the same folders.
+    #[arg(long, value_name = "DIR")]
+    templates: Option<PathBuf>,
+    /// Every so many-th damage is put before the real programs.
+    #[arg(long, default_value_t = 50)]
+    real_every: u64,
+    /// Every so many-th stored row is altered on purpose; 0: none.
     #[arg(long)]
-    templates: std::path::PathBuf,
+    rows_every: Option<usize>,
+    /// Judge what standard input names.
+    #[arg(long, hide = true, value_name = "WORK", requires = "templates")]
+    worker: Option<PathBuf>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
-    let args = Args::parse();
-    Templates::make(&args.templates).await?;
-    let begun = std::time::Instant::now();
-    let templates = Templates::load(&args.templates)?;
-    for template in templates.all.values() {
-        println!("{} {:?} {:?}", template.name, template.mark, template.picture.last_index);
-        for (name, bytes) in &template.files.files {
-            println!("   {name} {}, used {:?}", bytes.len(), bytes.iter().rposition(|b| *b != 0));
-        }
+    let Args { count, seed, first, templates, real_every, rows_every, worker } = Args::parse();
+    if let (Some(work), Some(templates)) = (&worker, &templates) {
+        pool::serve(templates, seed, work)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    println!("{:?}", begun.elapsed());
-    let work = files::workplace()?;
-    let begun = std::time::Instant::now();
-    for number in args.first..args.first + args.count {
-        let damage = kinds::damage(&templates, args.seed, number);
-        let (verdict, reason) = judge::judge(&templates, &damage, work.path())?;
-        println!("{damage}: {verdict:?}: {reason}");
+    println!("seed {seed}");
+    let begun = Instant::now();
+    // A replay of one damage is about that one only.
+    let rows_every = rows_every.unwrap_or(usize::from(count > 1));
+    let program = std::env::current_exe()?;
+    let report = run(&Options { count, seed, first, templates, program, real_every, rows_every }).await?;
+    print!("{}", report.told());
+    for failure in &report.failures {
+        println!("FAILED {failure}");
     }
-    println!("{:?}", begun.elapsed());
-    Ok(ExitCode::SUCCESS)
+    println!("{count} damages in {:.0?}: {} did not hold", begun.elapsed(), report.failures.len());
+    Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -314,7 +314,6 @@ fn template_of(template: &str, stage: &str) -> String {
 
 fn another_node(template: &str, rng: &mut ChaCha8Rng) -> String {
     let (stage, node) = template.split_once('/').unwrap_or_default();
-    let stage = if stage == "unsynced" { "clean" } else { stage };
     let others: Vec<String> = (0..NODES).map(name).filter(|other| other != node).collect();
     format!("{stage}/{}", others[rng.random_range(0..others.len())])
 }

@@ -3,6 +3,7 @@
 //! `old`: all nodes stopped cleanly after a third of the requests. `clean`: the same later. `killed`: `kill -9` of all in
 //! the middle of a load, later still. `unsynced`: `clean` of n1, on which our own store then wrote records that it never
 //! synced, as bytes that a power cut may or may not have let reach the disk; `synced` is that folder before those bytes.
+//! `unsynced` of n2 and n3 is `clean` with their vote for n1 in that term: without it nobody could have written them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -115,7 +116,8 @@ impl Templates {
     pub fn load(dir: &Path) -> Result<Self> {
         let mut names: Vec<String> =
             STAGES.iter().flat_map(|stage| (0..NODES).map(move |node| format!("{stage}/{}", name(node)))).collect();
-        names.extend(["synced/n1".to_owned(), "unsynced/n1".to_owned()]);
+        names.push("synced/n1".to_owned());
+        names.extend((0..NODES).map(|node| format!("unsynced/{}", name(node))));
         let mut all = BTreeMap::new();
         for template in names {
             let files = Files::read(&dir.join(&template))?;
@@ -254,7 +256,19 @@ fn unsynced(dir: &Path) -> Result<()> {
     Files::read(&data)?.write(&dir.join("unsynced/n1"))?;
     let picture = Picture::of_copy(&dir.join("unsynced/n1"))?;
     ensure!(picture.last_index == from + UNSYNCED - 1, "the unsynced records are not in the file");
-    Ok(())
+    (1..NODES).try_for_each(|node| voter(dir, &name(node), term))
+}
+
+/// `clean` of another node, which has voted for n1 in this term and heard nothing since.
+fn voter(dir: &Path, node: &str, term: u64) -> Result<()> {
+    let data = dir.join("unsynced").join(node);
+    Files::read(&dir.join("clean").join(node))?.write(&data)?;
+    let meta = SledStore::meta(&data)?;
+    let expected = Expected { cluster_id: meta.cluster_id, node: meta.node };
+    let (mut store, reader, _) = SledStore::open(&data, &expected)?;
+    store.write(&Batch { writes: vec![Write::Hard(HardState { term, vote: Some(NodeId(0)) })], ..Batch::default() })?;
+    drop(reader);
+    Ok(store.close()?)
 }
 
 /// The next block, mined.
