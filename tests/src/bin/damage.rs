@@ -29,6 +29,9 @@ struct Args {
     /// Every so many-th damage is put before the real programs.
     #[arg(long, default_value_t = 50)]
     real_every: u64,
+    /// So many damaged nodes are brought back in a bank of three.
+    #[arg(long, default_value_t = 20)]
+    rejoins: u64,
     /// Every so many-th stored row is altered on purpose; 0: none.
     #[arg(long)]
     rows_every: Option<usize>,
@@ -39,7 +42,7 @@ struct Args {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
-    let Args { count, seed, first, templates, real_every, rows_every, worker } = Args::parse();
+    let Args { count, seed, first, templates, real_every, rejoins, rows_every, worker } = Args::parse();
     if let (Some(work), Some(templates)) = (&worker, &templates) {
         pool::serve(templates, seed, work)?;
         return Ok(ExitCode::SUCCESS);
@@ -49,7 +52,7 @@ async fn main() -> Result<ExitCode> {
     // A replay of one damage is about that one only.
     let rows_every = rows_every.unwrap_or(usize::from(count > 1));
     let program = std::env::current_exe()?;
-    let report = run(&Options { count, seed, first, templates, program, real_every, rows_every }).await?;
+    let report = run(&Options { count, seed, first, templates, program, real_every, rejoins, rows_every }).await?;
     print!("{}", report.told());
     for failure in &report.failures {
         println!("FAILED {failure}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use raftbank_ledger::{Block, Hash};
 use raftbank_store::{Expected, SledStore};
 
@@ -46,46 +46,65 @@ struct Alteration {
 /// The folder cannot be altered.
 pub fn all(templates: &Templates, every: usize) -> Result<Found> {
     let template = templates.get("old/n1");
-    let work = workplace()?;
-    let dir = work.path().join("data");
-    let mut found = Found::default();
-    let alterations = alterations(template, work.path())?;
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for alteration in alterations {
-        let seen = kinds.entry(alteration.what).or_default();
-        *seen += 1;
-        if !(*seen - 1).is_multiple_of(every) {
-            continue;
+    let mut chosen = Vec::new();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for alteration in alterations(template)? {
+        let count = seen.entry(alteration.what).or_default();
+        if count.is_multiple_of(every) {
+            chosen.push((alteration, *count == 0));
         }
-        template.files.write(&dir)?;
-        change(&dir, |db| db.insert(&alteration.key, alteration.value.clone()).map(drop))?;
-        let before = Files::read(&dir)?;
-        let result = verify_copy(&dir);
-        let complaint = match result {
-            Ok(()) => Some("verify says ok".to_owned()),
-            Err(_) if *seen == 1 => {
-                let output = real::verify(&dir, work.path())?;
-                (output.status.code() != Some(6)).then(|| format!("bankctl verify: {output:?}"))
-            }
-            Err(_) => None,
-        };
-        let changed = before.difference(&dir)?.map(|path| format!("verify changed {path}"));
-        if let Some(complaint) = complaint.or(changed) {
-            found.failures.push(format!("{}: {}: {complaint}", alteration.what, alteration.told));
-        }
-        *found.done.entry(alteration.what).or_default() += 1;
-        fs::remove_dir_all(&dir)?;
+        *count += 1;
     }
-    match torn(template, &dir) {
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = chosen.len().div_ceil(jobs).max(1);
+    let mut found = Found::default();
+    let parts: Vec<Result<Found>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = chosen.chunks(share).map(|part| scope.spawn(move || altered(template, part))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a panic of a test"))).collect()
+    });
+    for part in parts {
+        let part = part?;
+        part.done.into_iter().for_each(|(what, count)| *found.done.entry(what).or_default() += count);
+        found.failures.extend(part.failures);
+    }
+    match torn(template) {
         Ok(()) => *found.done.entry(TORN).or_default() += 1,
         Err(error) => found.failures.push(format!("{TORN}: {error:#}")),
     }
     Ok(found)
 }
 
+/// Each of these on a copy of its own; those marked also before the real programs.
+fn altered(template: &Template, alterations: &[(Alteration, bool)]) -> Result<Found> {
+    let work = workplace()?;
+    let dir = work.path().join("data");
+    let mut found = Found::default();
+    for (alteration, thoroughly) in alterations {
+        template.files.write(&dir)?;
+        change(&dir, |db| db.insert(&alteration.key, alteration.value.clone()).map(drop))?;
+        let mut complaint = verify_copy(&dir).is_ok().then(|| "verify says ok".to_owned());
+        if *thoroughly && complaint.is_none() {
+            let before = Files::read(&dir)?;
+            let output = real::verify(&dir, work.path())?;
+            complaint = if output.status.code() == Some(6) {
+                before.difference(&dir)?.map(|path| format!("verify changed {path}"))
+            } else {
+                Some(format!("bankctl verify: {output:?}"))
+            };
+        }
+        if let Some(complaint) = complaint {
+            found.failures.push(format!("{}: {}: {complaint}", alteration.what, alteration.told));
+        }
+        *found.done.entry(alteration.what).or_default() += 1;
+        fs::remove_dir_all(&dir)?;
+    }
+    Ok(found)
+}
+
 /// Everything that can be altered in a template.
-fn alterations(template: &Template, work: &Path) -> Result<Vec<Alteration>> {
-    let dir = work.join("rows");
+fn alterations(template: &Template) -> Result<Vec<Alteration>> {
+    let work = workplace()?;
+    let dir = work.path().join("data");
     template.files.write(&dir)?;
     let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     change(&dir, |db| {
@@ -95,7 +114,6 @@ fn alterations(template: &Template, work: &Path) -> Result<Vec<Alteration>> {
         }
         Ok(())
     })?;
-    fs::remove_dir_all(&dir)?;
     let mut all = Vec::new();
     for (key, value) in &rows {
         let told = key.escape_ascii().to_string();
@@ -183,7 +201,9 @@ fn change(dir: &Path, change: impl FnOnce(&sled::Db) -> sled::Result<()>) -> Res
 }
 
 /// Rows of records whose rest never arrived, above the mark.
-fn torn(template: &Template, dir: &Path) -> Result<()> {
+fn torn(template: &Template) -> Result<()> {
+    let work = workplace()?;
+    let dir = &work.path().join("data");
     template.files.write(dir)?;
     let last = template.picture.last_index;
     let (first, mut half) = record_row(last + 1, template.picture.hard.term, &[7; 5000]);
@@ -197,6 +217,5 @@ fn torn(template: &Template, dir: &Path) -> Result<()> {
     let said = opened.notes.iter().any(|note| note.contains(&format!("a torn tail after record {last} was cut")));
     ensure!(said && opened.durable.last_index == last, "{:?}", opened.notes);
     drop((store, reader));
-    fs::remove_dir_all(dir)?;
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! Everything that an opened folder says, to be compared with what it said before it was damaged.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use raftbank_consensus::{HardState, NodeId, Record, TermRun};
 use raftbank_ledger::StateRows;
-use raftbank_store::{Meta, Opened, Reader, SledReader, SledStore, StoreError};
+use raftbank_store::{Expected, Meta, Opened, Reader, SledReader, SledStore, StoreError};
 use raftbankd::verify;
+
+use super::files::{Files, workplace};
 
 /// Bytes of records that are read at a time.
 const PORTION_BYTES: usize = 1 << 20;
@@ -98,15 +99,21 @@ impl Picture {
         })
     }
 
-    /// What an undamaged folder says; it is not changed.
+    /// What an undamaged folder says. A copy is opened: other processes may look at the same folder.
     ///
     /// # Errors
     /// It is not in order.
-    pub fn of_copy(dir: &Path) -> Result<Self> {
-        let copy = SledStore::open_copy(dir)?;
-        let picture = Self::of(&copy.opened, &copy.reader);
-        ensure!(picture.is_ok(), "{}: {:?}", dir.display(), picture.err());
-        picture.map_err(|blur| anyhow::anyhow!("{blur:?}"))
+    pub fn of_files(files: &Files) -> Result<Self> {
+        let work = workplace()?;
+        let dir = work.path().join("data");
+        files.write(&dir)?;
+        let meta = SledStore::meta(&dir)?;
+        let expected = Expected { cluster_id: meta.cluster_id, node: meta.node };
+        let (_store, reader, opened) = SledStore::open(&dir, &expected)?;
+        match Self::of(&opened, &reader) {
+            Ok(picture) => Ok(picture),
+            Err(blur) => bail!("an undamaged folder: {blur:?}"),
+        }
     }
 
     /// The first thing in which another picture differs.

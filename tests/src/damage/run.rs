@@ -15,11 +15,6 @@ use super::pool::{bench, judge_all};
 use super::real;
 use super::templates::Templates;
 
-/// Rejoins of a run, about.
-const REJOINS: u64 = 20;
-/// At least so many, if there are as many damages.
-const REJOINS_MIN: u64 = 5;
-
 /// What a run shall do.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -35,6 +30,8 @@ pub struct Options {
     pub program: PathBuf,
     /// Every so many-th damage is put before the real programs.
     pub real_every: u64,
+    /// So many of the damaged nodes are brought back in a bank, and a few more of the rare kinds.
+    pub rejoins: u64,
     /// Every so many-th stored row is altered on purpose; 0: none.
     pub rows_every: usize,
 }
@@ -153,10 +150,11 @@ async fn rejoins(
     failed: &mut BTreeMap<u64, String>,
     say: &impl Fn(&str),
 ) {
-    let every = (options.count / REJOINS).clamp(1, (options.count / REJOINS_MIN).max(1));
+    let rejoins = options.rejoins.max(1);
+    let every = options.count.div_ceil(rejoins).max(1);
     let first_of =
         |wanted: Kind| judged.keys().copied().find(|number| damage(templates, options.seed, *number).kind == wanted);
-    let mut chosen: BTreeSet<u64> = judged.keys().copied().step_by(every as usize).take(REJOINS as usize).collect();
+    let mut chosen: BTreeSet<u64> = judged.keys().copied().step_by(every as usize).collect();
     // Kinds that are rare, and that the others must make good.
     chosen.extend(first_of(Kind::OlderFolder));
     chosen.extend(first_of(Kind::PowerCut));

@@ -122,7 +122,7 @@ impl Templates {
         for template in names {
             let files = Files::read(&dir.join(&template))?;
             let mark = files.files.get("mark").and_then(|bytes| Mark::newest(bytes)).context("a mark")?;
-            let picture = Picture::of_copy(&dir.join(&template)).with_context(|| format!("template {template}"))?;
+            let picture = Picture::of_files(&files).with_context(|| format!("template {template}"))?;
             all.insert(template.clone(), Template { name: template, files, mark, picture });
         }
         Ok(Self { all, dir: dir.to_owned() })
@@ -204,8 +204,9 @@ fn restart(cluster: &mut Cluster) -> Result<()> {
 fn save(cluster: &Cluster, dir: &Path, stage: &str, chain: Option<&Vec<Vec<u8>>>) -> Result<()> {
     for node in 0..NODES {
         let to = dir.join(stage).join(name(node));
-        Files::read(&cluster.data(node))?.write(&to)?;
-        let picture = Picture::of_copy(&to)?;
+        let files = Files::read(&cluster.data(node))?;
+        files.write(&to)?;
+        let picture = Picture::of_files(&files)?;
         if let Some(chain) = chain {
             // A follower may have stopped before it heard that the last blocks are committed.
             let log: Vec<&[u8]> = picture.records.iter().filter_map(|record| record.entry.as_deref()).collect();
@@ -223,7 +224,6 @@ fn unsynced(dir: &Path) -> Result<()> {
     let meta = SledStore::meta(&data)?;
     let expected = Expected { cluster_id: meta.cluster_id, node: meta.node.clone() };
     let (mut store, reader, opened) = SledStore::open(&data, &expected)?;
-    ensure!(opened.durable.tail.is_empty() || opened.durable.last_index > opened.applied, "a tail");
     // The state at the log's end.
     let mut state = opened.state;
     for record in &opened.durable.tail {
@@ -233,13 +233,11 @@ fn unsynced(dir: &Path) -> Result<()> {
             state.commit(executed, &block.header);
         }
     }
-    Files::read(&data)?.write(&dir.join("synced/n1"))?;
     let term = opened.durable.hard.term + 1;
     let from = opened.durable.last_index + 1;
     // The term is synced, as it is before its leader appends anything.
     store.write(&Batch { writes: vec![Write::Hard(HardState { term, vote: Some(NodeId(0)) })], ..Batch::default() })?;
     store.sync()?;
-    fs::remove_dir_all(dir.join("synced/n1"))?;
     Files::read(&data)?.write(&dir.join("synced/n1"))?;
     for index in from..from + UNSYNCED {
         let record = if index == from {
@@ -253,8 +251,9 @@ fn unsynced(dir: &Path) -> Result<()> {
     ensure!(reader.records(from, usize::MAX)?.len() as u64 == UNSYNCED, "the unsynced records");
     // sled writes what it holds when it is let go; nothing is synced, and the mark stays.
     drop((store, reader));
-    Files::read(&data)?.write(&dir.join("unsynced/n1"))?;
-    let picture = Picture::of_copy(&dir.join("unsynced/n1"))?;
+    let files = Files::read(&data)?;
+    files.write(&dir.join("unsynced/n1"))?;
+    let picture = Picture::of_files(&files)?;
     ensure!(picture.last_index == from + UNSYNCED - 1, "the unsynced records are not in the file");
     (1..NODES).try_for_each(|node| voter(dir, &name(node), term))
 }
