@@ -56,6 +56,14 @@ pub fn books<R: Reader>(reader: &R, progress: &mut dyn FnMut(u64, u64) -> bool) 
             report.problem = Some(format!("record {}: {problem}", record.index));
             return Ok(Some(report));
         }
+        // Who asks for this height must be given this block.
+        if reader.block(report.height)?.as_ref() != Some(&entry) {
+            report.problem = Some(format!(
+                "block {} is in record {}, but its height leads to another one",
+                report.height, record.index
+            ));
+            return Ok(Some(report));
+        }
         if report.blocks.is_multiple_of(PROGRESS_EVERY) && !progress(report.blocks, total) {
             return Ok(None);
         }

@@ -328,6 +328,29 @@ fn every_kind_of_row_is_missed_when_it_is_gone_and_noticed_when_it_is_changed() 
     }
 }
 
+/// Where the state stands, altered with its checksum made right: the tip must be the block's in every field.
+#[test]
+fn a_tip_that_is_not_its_block_is_corruption() {
+    let base = tempfile::tempdir().unwrap();
+    let whole = base.path().join("whole");
+    folder(&whole);
+    // The last byte of: index, term, height, the block's hash, time, term.
+    for place in [7, 15, 23, 55, 63, 71] {
+        let dir = base.path().join("damaged");
+        common::copy_tree(&whole, &dir);
+        tamper(&dir, |db| {
+            let mut value = db.get(b"s").unwrap().unwrap().to_vec();
+            value[place] ^= 1;
+            let payload = value.len() - 4;
+            let crc = crc32fast::hash(&[b"s", &value[..payload]].concat());
+            value[payload..].copy_from_slice(&crc.to_be_bytes());
+            db.insert(b"s", value).unwrap();
+        });
+        corrupt(&dir);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
 /// Damage that begins while the node runs is found by the read that meets it.
 #[test]
 fn a_reader_never_returns_a_damaged_record() {

@@ -12,6 +12,8 @@ struct Books {
     records: Arc<Vec<Record>>,
     rows: Arc<StateRows>,
     applied: u64,
+    /// The height at which the block after it is handed out.
+    misplaced: Option<u64>,
 }
 
 impl Reader for Books {
@@ -20,8 +22,10 @@ impl Reader for Books {
         Ok(self.records.iter().filter(|record| record.index == from).cloned().collect())
     }
 
-    fn block(&self, _height: u64) -> Result<Option<Entry>, StoreError> {
-        Ok(None)
+    fn block(&self, height: u64) -> Result<Option<Entry>, StoreError> {
+        let height = height + u64::from(self.misplaced == Some(height));
+        let blocks = self.records.iter().filter_map(|record| record.entry.clone());
+        Ok(blocks.into_iter().nth(usize::try_from(height).expect("small")))
     }
 
     fn rows(&self) -> Result<StoredRows, StoreError> {
@@ -66,7 +70,7 @@ fn make(blocks: u64, uncommitted: u64) -> Books {
         cluster_id: state.cluster_id(),
         difficulty: state.difficulty(),
     };
-    Books { records: Arc::new(records), rows: Arc::new(rows), applied }
+    Books { records: Arc::new(records), rows: Arc::new(rows), applied, misplaced: None }
 }
 
 fn verify(books_: &Books) -> Report {
@@ -138,6 +142,13 @@ fn a_cut_or_doctored_chain_is_found() {
     assert!(problem(&Books { records: Arc::new(other_term), ..good.clone() }).contains("term"));
 
     assert!(problem(&Books { records: Arc::new(Vec::new()), ..good }).contains("block 0"));
+}
+
+/// A client that asks for block 2 would be given block 3.
+#[test]
+fn a_block_that_is_not_found_at_its_height_is_found_out() {
+    let books = Books { misplaced: Some(2), ..make(4, 0) };
+    assert!(problem(&books).contains("block 2"), "{}", problem(&books));
 }
 
 #[test]

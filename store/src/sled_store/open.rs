@@ -16,7 +16,7 @@ use crate::{
     types::{Expected, Opened},
 };
 use raftbank_consensus::{Durable, HardState, Index, NodeId, TermRun};
-use raftbank_ledger::{Block, State};
+use raftbank_ledger::{Block, State, Tip};
 use std::{
     collections::BTreeMap,
     sync::{Arc, RwLock},
@@ -286,11 +286,17 @@ fn check_promises(
     Ok(())
 }
 
-/// The block the state stands at must be in the log, with the hash the state remembers.
+/// The block the state stands at must be in the log, and what the state remembers of it must be so in every field.
 fn check_tip(tree: &Tree, applied: &Applied) -> Result<(), StoreError> {
     let (index, entry) = reader::block_at(tree, applied.tip.height)?;
-    let hash = Block::decode(&entry).ok().map(|block| block.hash());
-    if index > applied.index || hash != Some(applied.tip.hash) {
+    let found = Block::decode(&entry).ok().map(|block| Tip {
+        height: block.header.height,
+        hash: block.hash(),
+        time_ms: block.header.time_ms,
+        term: block.header.term,
+        state_root: block.header.state_root,
+    });
+    if index > applied.index || found.as_ref() != Some(&applied.tip) {
         return Err(tree.corrupt(format!(
             "the state stands at block {} with hash {}, but the log has another block there",
             applied.tip.height, applied.tip.hash
