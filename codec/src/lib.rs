@@ -5,6 +5,9 @@
 //! written by this codec: blocks and requests have canonical bytes of their own (see the ledger).
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "testing"))]
+pub mod hostile;
+
 use bincode::Options;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -31,9 +31,9 @@ const CONNECTIONS: usize = 4;
 
 /// A checked row.
 #[derive(Debug, PartialEq, Eq)]
-struct Row {
-    line: u64,
-    request: Request,
+pub(crate) struct Row {
+    pub line: u64,
+    pub request: Request,
 }
 
 /// Reads, checks, sends, prints. Returns the exit code: 5 if any outcome is unknown, else 4, else 3, else 0.
@@ -150,7 +150,7 @@ impl Tally {
 }
 
 /// Reads and checks all rows.
-fn read(input: impl Read, prefix: Option<&str>) -> Result<Vec<Row>, Failure> {
+pub(crate) fn read(input: impl Read, prefix: Option<&str>) -> Result<Vec<Row>, Failure> {
     let mut text = Vec::new();
     // One byte more than is allowed tells that there is too much.
     let unreadable = |error: std::io::Error| Failure::usage("bad_file", format!("the file cannot be read: {error}"));
@@ -178,7 +178,8 @@ fn read(input: impl Read, prefix: Option<&str>) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// The lines of a file, by offset. The reader's own count is one behind where lines end in CR LF or are blank.
+/// The lines of a file, by offset; they end in LF, CR LF or CR. The reader's own count is one behind where lines end in
+/// CR LF or are blank.
 struct Lines<'a> {
     text: &'a [u8],
     at: usize,
@@ -192,7 +193,9 @@ impl Lines<'_> {
         while let Some(byte) = self.text.get(self.at)
             && (self.at < offset || [b'\r', b'\n'].contains(byte))
         {
-            self.line += u64::from(*byte == b'\n');
+            // A CR alone ends a row, too: two rows must never be on one line, or they would get one id.
+            let ends = *byte == b'\n' || (*byte == b'\r' && self.text.get(self.at + 1) != Some(&b'\n'));
+            self.line += u64::from(ends);
             self.at += 1;
         }
         self.line
@@ -236,6 +239,7 @@ mod tests {
         assert_eq!(ids("from,to,amount\r\na,b,1\r\na,b,2\r\n", Some("p")).unwrap(), ["p:2", "p:3"]);
         assert_eq!(ids("\na,b,1\n\n\na,b,2", Some("p")).unwrap(), ["p:2", "p:5"]);
         assert_eq!(ids("a,b,1,x,\"rent, \"\"May\"\"\nand June\"\na,b,2\n", Some("p")).unwrap(), ["x", "p:3"]);
+        assert_eq!(ids("a,b,1\ra,b,1\r\r\na,b,1", Some("p")).unwrap(), ["p:1", "p:2", "p:4"], "no repeats");
         assert!(ids("", None).unwrap().is_empty());
     }
 

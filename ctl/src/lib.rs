@@ -5,7 +5,12 @@ pub mod batch;
 pub mod demo;
 pub mod dev;
 pub mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod output;
+#[cfg(test)]
+mod properties;
 pub mod session;
 pub mod shell;
 pub mod verbs;

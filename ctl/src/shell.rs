@@ -128,7 +128,7 @@ impl Teller {
 }
 
 /// Words between spaces; quotes keep spaces in a word.
-fn split(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn split(text: &str) -> Result<Vec<String>, String> {
     let (mut words, mut word, mut quote, mut started) = (Vec::new(), String::new(), None, false);
     for c in text.chars() {
         match quote {

@@ -161,6 +161,18 @@ impl Config {
         service::load::<Self>(path, ENV_PREFIX, &[])?.checked(path)
     }
 
+    /// As [`Config::load`], with `text` in place of the file's and `variables` in place of the environment's.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        service::load_text::<Self>(path, text, ENV_PREFIX, &[], variables)?.checked(path)
+    }
+
     fn checked(self, path: &Path) -> Result<Self, ConfigError> {
         self.check(path)?;
         Ok(self)

@@ -37,8 +37,14 @@ impl Bank {
         if text.len() as u64 > FILE_BYTES_MAX {
             return Err(fail(format!("is longer than {FILE_BYTES_MAX} bytes")));
         }
+        Self::parse(path, &text)
+    }
+
+    /// As [`Bank::load`], with `text` in place of what the file at `path` holds.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
+        let fail = |what: String| Failure::Genesis { path: path.to_owned(), what };
         let genesis: Genesis =
-            toml::from_str(&text).map_err(|error| fail(format!("is not valid: {}", one_line(&error.to_string()))))?;
+            toml::from_str(text).map_err(|error| fail(format!("is not valid: {}", one_line(&error.to_string()))))?;
         let block = genesis.block().map_err(|error| fail(format!("is not valid: {error}")))?;
         Ok(Self {
             cluster_id: block.hash(),

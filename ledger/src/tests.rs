@@ -3,6 +3,7 @@
 
 mod chain;
 mod format;
+mod hostile;
 mod rules;
 
 use proptest::prelude::*;

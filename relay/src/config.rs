@@ -90,6 +90,18 @@ impl Config {
         hash(&self.relay.cluster).ok()
     }
 
+    /// As [`Config::load`], with `text` in place of the file's and `variables` in place of the environment's.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        config::load_text::<Self>(path, text, ENV_PREFIX, &["relay.members"], variables)?.checked(path)
+    }
+
     fn checked(self, path: &Path) -> Result<Self, ConfigError> {
         match self.problem() {
             None => Ok(self),

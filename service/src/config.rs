@@ -47,15 +47,23 @@ pub fn load_from<T: DeserializeOwned>(
     load_with(path, Environment::with_prefix(prefix).source(Some(variables)), lists)
 }
 
+/// As [`load_from`], with `text` in place of what the file at `path` holds.
+///
+/// # Errors
+/// As [`load`], but for those of reading.
+pub fn load_text<T: DeserializeOwned>(
+    path: &Path,
+    text: &str,
+    prefix: &str,
+    lists: &[&str],
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<T, ConfigError> {
+    let variables = variables.into_iter().collect();
+    parse(path, text, Environment::with_prefix(prefix).source(Some(variables)), lists)
+}
+
 fn load_with<T: DeserializeOwned>(path: &Path, environment: Environment, lists: &[&str]) -> Result<T, ConfigError> {
     let error = |what: String| ConfigError { path: path.to_owned(), what };
-    let mut environment = environment.prefix_separator("_").separator("__");
-    if !lists.is_empty() {
-        environment = environment.try_parsing(true).list_separator(",");
-        for list in lists {
-            environment = environment.with_list_parse_key(list);
-        }
-    }
     // `config` calls a missing file and a folder "not found" alike; the operating system's own word is clearer.
     let unreadable = |cause| error(format!("cannot be read: {cause}"));
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
@@ -63,12 +71,29 @@ fn load_with<T: DeserializeOwned>(path: &Path, environment: Environment, lists: 
         return Err(error(format!("has {size} bytes: at most {CONFIG_BYTES_MAX} are read")));
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse(path, &text, environment, lists)
+}
+
+fn parse<T>(path: &Path, text: &str, environment: Environment, lists: &[&str]) -> Result<T, ConfigError>
+where
+    T: DeserializeOwned,
+{
+    let mut environment = environment.prefix_separator("_").separator("__");
+    if !lists.is_empty() {
+        environment = environment.try_parsing(true).list_separator(",");
+        for list in lists {
+            environment = environment.with_list_parse_key(list);
+        }
+    }
     config::Config::builder()
-        .add_source(File::from_str(&text, FileFormat::Toml))
+        .add_source(File::from_str(text, FileFormat::Toml))
         .add_source(environment)
         .build()
         .and_then(config::Config::try_deserialize)
-        .map_err(|cause| error(cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ")))
+        .map_err(|cause| ConfigError {
+            path: path.to_owned(),
+            what: cause.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        })
 }
 
 #[cfg(test)]

@@ -11,9 +11,14 @@ mod planted;
 mod crashsafe;
 mod engine;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod mark;
 mod memory;
 mod meta;
+#[cfg(test)]
+mod properties;
 mod quiet;
 mod record;
 mod rows;

@@ -18,7 +18,7 @@ use std::{
 };
 
 const MAGIC: [u8; 8] = *b"RBMARK01";
-const SLOT_BYTES: usize = 8 + 8 + 8 + 8 + 2 + 8 + 32 + 8 + 1 + 4;
+pub(crate) const SLOT_BYTES: usize = 8 + 8 + 8 + 8 + 2 + 8 + 32 + 8 + 1 + 4;
 const SLOT_STRIDE_BYTES: u64 = 4096;
 
 /// What is known to be durable in sled. All fields are lower bounds.
@@ -145,7 +145,7 @@ impl MarkFile {
     }
 }
 
-fn encode(sequence: u64, mark: &Mark) -> [u8; SLOT_BYTES] {
+pub(crate) fn encode(sequence: u64, mark: &Mark) -> [u8; SLOT_BYTES] {
     let mut bytes = Vec::with_capacity(SLOT_BYTES);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&sequence.to_be_bytes());
@@ -172,7 +172,7 @@ fn read_slot(file: &File, path: &Path, slot: u64) -> Result<Option<(u64, Mark)>,
     }
 }
 
-fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Mark)> {
+pub(crate) fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Mark)> {
     let (body, crc) = bytes.split_at(SLOT_BYTES - 4);
     if crc32fast::hash(body).to_be_bytes() != crc || body[..8] != MAGIC {
         return None;
@@ -181,9 +181,9 @@ fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Mark)> {
     let mark = Mark {
         incarnation: number(16)?,
         term: number(24)?,
-        vote: match body[32] {
-            0 => None,
-            1 => Some(body[33]),
+        vote: match body[32..34] {
+            [0, 0] => None,
+            [1, vote] => Some(vote),
             _ => return None,
         },
         last_index: number(34)?,
@@ -271,6 +271,15 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(decode(&damaged), None, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_vote_that_was_not_given_names_nobody() {
+        let mut bytes = encode(5, &Mark { vote: None, ..mark(9) });
+        bytes[33] = 2;
+        let crc = crc32fast::hash(&bytes[..SLOT_BYTES - 4]).to_be_bytes();
+        bytes[SLOT_BYTES - 4..].copy_from_slice(&crc);
+        assert_eq!(decode(&bytes), None);
     }
 
     #[test]

@@ -81,13 +81,14 @@ pub(crate) fn check(meta: &Meta, dir: &Path, cluster_id: &Hash, node: &NodeName)
     Ok(())
 }
 
-enum Decoded {
+#[derive(Debug)]
+pub(crate) enum Decoded {
     Meta(Meta),
     OtherFormat(u32),
     Damaged,
 }
 
-fn encode(meta: &Meta) -> Vec<u8> {
+pub(crate) fn encode(meta: &Meta) -> Vec<u8> {
     let node = meta.node.as_str().as_bytes();
     let mut bytes = Vec::with_capacity(FIXED_BYTES + node.len() + 4);
     bytes.extend_from_slice(&MAGIC);
@@ -102,7 +103,7 @@ fn encode(meta: &Meta) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Decoded {
+pub(crate) fn decode(bytes: &[u8]) -> Decoded {
     let Some((body, crc)) = bytes.split_last_chunk::<4>() else {
         return Decoded::Damaged;
     };

@@ -102,13 +102,14 @@ pub(crate) fn assemble<P: AsRef<[u8]>>(index: Index, parts: &[P]) -> Option<(Rec
     if parts.len() != head.parts() {
         return None;
     }
-    let mut bytes = Vec::with_capacity(head.length.unwrap_or(0) as usize);
-    bytes.extend_from_slice(front);
-    for part in rest {
-        bytes.extend_from_slice(part.as_ref());
-    }
-    if bytes.len() != head.length.unwrap_or(0) as usize {
-        return None;
+    let length = head.length.unwrap_or(0) as usize;
+    let mut bytes = Vec::with_capacity(length);
+    for part in std::iter::once(front).chain(rest.iter().map(AsRef::as_ref)) {
+        // Each part but the last is full: the same entry cut elsewhere was not written by this program.
+        if part.len() != PART_BYTES.min(length - bytes.len()) {
+            return None;
+        }
+        bytes.extend_from_slice(part);
     }
     let entry = head.length.is_some().then_some(bytes);
     if digest(index, head.term, entry.as_deref()) != head.digest {
@@ -141,6 +142,15 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!(assemble(5, &[&rows[0].1]), Some((record(None), digest)));
         assert!(rows_of(&record(Some(vec![0; ENTRY_BYTES_MAX + 1]))).is_none());
+    }
+
+    #[test]
+    fn an_entry_is_cut_in_one_way_only() {
+        let (_, rows) = rows_of(&record(Some(vec![7; 2 * PART_BYTES + 9]))).unwrap();
+        let mut parts: Vec<Vec<u8>> = rows.into_iter().map(|(_, value)| value).collect();
+        let byte = parts[2].remove(0);
+        parts[1].push(byte);
+        assert_eq!(assemble(5, &parts), None);
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub const LINK_PROTOCOL: u16 = 1;
 /// Version of the protocol on Unix sockets.
 pub const API_PROTOCOL: u16 = 1;
 
-const LINK_MAGIC: [u8; 8] = *b"rbnklink";
-const API_MAGIC: [u8; 8] = *b"rbnk-api";
+pub(crate) const LINK_MAGIC: [u8; 8] = *b"rbnklink";
+pub(crate) const API_MAGIC: [u8; 8] = *b"rbnk-api";
 const PREFIX_BYTES: usize = 10;
 
 /// Who a node is. The first frame of a node to the relay.
@@ -179,7 +179,7 @@ where
     parse(&read_frame(reader, HANDSHAKE_BYTES_MAX, patience).await?, magic, ours)
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8], magic: [u8; 8], ours: u16) -> Result<T, HelloError> {
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], magic: [u8; 8], ours: u16) -> Result<T, HelloError> {
     let Some((prefix, body)) = bytes.split_first_chunk::<PREFIX_BYTES>() else { return Err(HelloError::Foreign) };
     if prefix[..8] != magic {
         return Err(HelloError::Foreign);
@@ -205,7 +205,7 @@ where
     Ok(())
 }
 
-fn spell<T: Serialize>(magic: [u8; 8], version: u16, body: &T) -> Vec<u8> {
+pub(crate) fn spell<T: Serialize>(magic: [u8; 8], version: u16, body: &T) -> Vec<u8> {
     let mut bytes = magic.to_vec();
     bytes.extend(version.to_be_bytes());
     bytes.extend(encode(body));

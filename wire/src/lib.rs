@@ -14,9 +14,14 @@ pub mod client;
 pub mod control;
 mod envelope;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod groups;
 pub mod hello;
 pub mod link;
+#[cfg(test)]
+mod properties;
 pub mod queue;
 pub mod retry;
 pub mod server;

@@ -103,7 +103,7 @@ fn seconds(ms: u64) -> u64 {
 }
 
 /// Reads `MIN..MAX`.
-fn delay(range: &str) -> Result<(u32, u32), Failure> {
+pub(crate) fn delay(range: &str) -> Result<(u32, u32), Failure> {
     let wrong = || {
         Failure::usage("bad_delay", format!("{range:?} is not a delay; write MIN..MAX, such as 10ms..200ms or 1s..5s"))
     };
@@ -133,7 +133,7 @@ fn delay(range: &str) -> Result<(u32, u32), Failure> {
     Ok((min, max))
 }
 
-fn loss(text: &str) -> Result<f64, Failure> {
+pub(crate) fn loss(text: &str) -> Result<f64, Failure> {
     match text.trim_end_matches('%').parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
         _ => Err(Failure::usage("bad_loss", format!("{text:?} is not a loss; write a per cent from 0 to 100"))),
