@@ -8,6 +8,8 @@
 mod crashsafe;
 mod engine;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod mark;
 mod memory;
 mod meta;

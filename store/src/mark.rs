@@ -198,6 +198,12 @@ fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Mark)> {
     Some((number(8)?, mark))
 }
 
+/// A slot read and written again, for the fuzz targets.
+pub(crate) fn respell(slot: &[u8]) -> Option<Vec<u8>> {
+    let (sequence, mark) = decode(slot.try_into().ok()?)?;
+    Some(encode(sequence, &mark).to_vec())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -149,6 +149,14 @@ fn decode_rest(rest: &[u8]) -> Option<Meta> {
     })
 }
 
+/// The file read and written again, for the fuzz targets.
+pub(crate) fn respell(bytes: &[u8]) -> Option<Vec<u8>> {
+    match decode(bytes) {
+        Decoded::Meta(meta) => Some(encode(&meta)),
+        Decoded::OtherFormat(_) | Decoded::Damaged => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,8 @@ pub mod client;
 pub mod control;
 mod envelope;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod groups;
 pub mod hello;
 pub mod link;

@@ -1,5 +1,9 @@
-//! What the fuzz targets share: futures without I/O, and the properties that hold of everything decoded.
+//! What the fuzz targets share: futures without I/O, the properties that hold of everything decoded, and [`node`].
 
+pub mod node;
+mod script;
+
+use std::path::Path;
 use std::time::Duration;
 
 use raftbank_codec::{decode, encode};
@@ -22,4 +26,14 @@ pub fn canonical<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: u64) -> O
     let value: T = decode(bytes, limit).ok()?;
     assert_eq!(encode(&value), bytes, "another spelling of the same value was accepted");
     Some(value)
+}
+
+/// Puts the bytes into a file of this process, in memory where there is such a place.
+pub fn with_file(bytes: &[u8], read: impl FnOnce(&Path)) {
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let path = dir.join(format!("raftbank-fuzz-{}", std::process::id()));
+    std::fs::write(&path, bytes).expect("a temporary file can be written");
+    read(&path);
+    let _ = std::fs::remove_file(&path);
 }
