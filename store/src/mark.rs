@@ -181,9 +181,9 @@ fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Mark)> {
     let mark = Mark {
         incarnation: number(16)?,
         term: number(24)?,
-        vote: match body[32] {
-            0 => None,
-            1 => Some(body[33]),
+        vote: match body[32..34] {
+            [0, 0] => None,
+            [1, vote] => Some(vote),
             _ => return None,
         },
         last_index: number(34)?,
@@ -218,6 +218,16 @@ mod tests {
             committed: last_index.saturating_sub(1),
             closed: false,
         }
+    }
+
+    #[test]
+    fn a_slot_has_one_spelling() {
+        let mut bytes = encode(1, &Mark { vote: None, ..mark(5) });
+        assert!(decode(&bytes).is_some());
+        bytes[33] = 1; // a vote that was not cast
+        let crc = crc32fast::hash(&bytes[..SLOT_BYTES - 4]);
+        bytes[SLOT_BYTES - 4..].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(decode(&bytes), None);
     }
 
     #[test]
