@@ -2,13 +2,13 @@
 //! and peers that say anything at all.
 //!
 //! The members trust each other: Raft does not withstand a leader that contradicts itself, and a node that notices one
-//! ends its process. So panics of [`DISTRUST`] are accepted, and no others.
+//! ends its process. `RAFTBANK_FUZZ_TRACE=1` prints each event and what came of it. So panics of [`DISTRUST`] are accepted, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use raftbank_codec::{decode, encode};
-use raftbank_consensus::{NodeId, Record, Timers};
+use raftbank_consensus::{NodeId, Record, Role, Timers};
 use raftbank_ledger::{Block, Genesis, NodeName, Request};
 use raftbank_store::{Expected, FORMAT, MemoryDisk, MemoryReader, MemoryStore, Meta, Reader, Store};
 use raftbank_wire::api::ApiRequest;
@@ -35,16 +35,19 @@ pub fn tolerate_distrust() {
     }));
 }
 
-/// Plays a whole script.
-pub fn play(bytes: &[u8]) {
+/// Plays a whole script. Returns the role at its end, the last applied record and the height; `None`: the node noticed
+/// a leader that cannot be one.
+pub fn play(bytes: &[u8]) -> Option<(Role, u64, u64)> {
     let mut script = Script(bytes);
     // An unwinding panic is one that the hook accepts.
-    let _ = catch_unwind(AssertUnwindSafe(|| {
+    catch_unwind(AssertUnwindSafe(|| {
         let mut machine = Machine::new(script.u8());
         while !script.0.is_empty() && machine.running {
             machine.act(&mut script);
         }
-    }));
+        (machine.node.role().0, machine.node.applied(), machine.node.state().tip().height)
+    }))
+    .ok()
 }
 
 struct Machine {
@@ -63,7 +66,9 @@ struct Machine {
     /// Tokens that wait for their last answer.
     waiting: BTreeSet<u64>,
     watching: BTreeSet<u64>,
+    gone: BTreeSet<u64>,
     running: bool,
+    trace: bool,
 }
 
 fn names() -> Vec<NodeName> {
@@ -109,7 +114,9 @@ impl Machine {
             next_token: 1,
             waiting: BTreeSet::new(),
             watching: BTreeSet::new(),
+            gone: BTreeSet::new(),
             running: true,
+            trace: std::env::var_os("RAFTBANK_FUZZ_TRACE").is_some(),
         };
         machine.perform(actions);
         machine.event(Event::Link(LinkChange::Connected));
@@ -165,7 +172,10 @@ impl Machine {
             }
             14 => {
                 let token = u64::from(script.u8());
-                self.waiting.remove(&token);
+                // A write goes on without its client, and may be answered still.
+                if self.waiting.remove(&token) {
+                    self.gone.insert(token);
+                }
                 self.watching.remove(&token);
                 self.event(Event::ApiGone { token });
             }
@@ -222,7 +232,11 @@ impl Machine {
     fn event(&mut self, event: Event) {
         if self.running {
             let before = self.node.applied();
+            let told = self.trace.then(|| format!("{event:?}"));
             let actions = self.node.step(self.now, event);
+            if let Some(told) = told {
+                eprintln!("{} {told}\n    {actions:?}\n    {:?}", self.now.mono_ms, self.node.role());
+            }
             assert!(self.node.applied() >= before, "applied records stay applied");
             self.perform(actions);
         }
@@ -247,7 +261,9 @@ impl Machine {
                 Action::Load { peer, from, .. } => self.loads.push((peer, from)),
                 Action::Reply { token, last, .. } => {
                     let waits = match last {
-                        true => self.waiting.remove(&token) || self.watching.remove(&token),
+                        true => [&mut self.waiting, &mut self.watching, &mut self.gone]
+                            .into_iter()
+                            .any(|whose| whose.remove(&token)),
                         false => self.watching.contains(&token),
                     };
                     assert!(waits, "an answer to nobody: token {token}");
@@ -274,6 +290,7 @@ impl Machine {
         self.jobs.clear();
         self.waiting.clear();
         self.watching.clear();
+        self.gone.clear();
         self.last_group = 0;
         self.perform(actions);
         self.event(Event::Link(LinkChange::Connected));

@@ -4,4 +4,6 @@
 use libfuzzer_sys::fuzz_target;
 use raftbank_fuzz::node;
 
-fuzz_target!(init: node::tolerate_distrust(), |bytes: &[u8]| node::play(bytes));
+fuzz_target!(init: node::tolerate_distrust(), |bytes: &[u8]| {
+    node::play(bytes);
+});

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use raftbank_codec::encode;
+use raftbank_consensus::Role;
+use raftbank_fuzz::node;
 use raftbank_ledger::{Account, Amount, Block, Entry, Genesis, NodeName, Operation, Outcome, Request, RequestId};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, LinkCommand, PartitionCommand, WatchEvent, WriteOutcome};
 use raftbank_wire::control::Control;
@@ -194,21 +196,37 @@ fn stored() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Scripts for the node: elections won and lost, writes, catching up, power cuts.
+/// Scripts for the node: elected, writing, led by another, cut off from power. That they do so is checked.
 fn scripts() -> Vec<Vec<u8>> {
     // Ticks until it campaigns, a pre-vote, a sync, a vote, a sync: it leads.
-    let elected = [1, 12, 4, 0, 1, 0, 0, 0, 0, 10, 9, 4, 0, 0, 3, 0, 0, 10, 9];
-    let answered = [5, 0, 0, 5, 1, 1, 0, 0, 10, 9];
+    let elected = [&[1, 12][..], &[4, 0, 0, 1, 1, 0, 0], &[10, 9], &[4, 0, 0, 3, 0, 0], &[10, 9]].concat();
+    // A follower has the next record; a client writes.
+    let answered = [4, 0, 0, 5, 1, 1, 1, 0, 0];
     let write = [9, 1, 0, 0, 200, 10, 9];
-    // A leader of term 1 sends records.
-    let led = [4, 0, 1, 4, 0, 128, 1, 0, 1, 0, 2, 0, 0, 0, 1, 0, 10, 9];
-    vec![
-        elected.to_vec(),
-        [&[0][..], &elected, &answered, &write, &answered, &[15, 3], &elected].concat(),
-        [&[2][..], &elected, &answered, &write, &[13, 1], &answered, &[15, 0]].concat(),
-        [&[0][..], &led, &led, &[15, 9, 1, 20]].concat(),
-        [&[1][..], &led, &led].concat(),
-    ]
+    // Another member leads: its no-op, a block, and the word that both are committed.
+    let no_op = [4, 0, 1, 4, 0, 128, 0, 1, 1, 0, 1, 0, 0, 0, 10, 9];
+    let block = [4, 0, 0, 4, 1, 0, 1, 1, 1, 0, 1, 0, 2, 1, 0, 0, 0, 10, 9];
+    let committed = [4, 0, 0, 4, 1, 0, 1, 2, 1, 0, 0, 0];
+    let leads = [&elected[..], &answered, &write, &answered].concat();
+    let led = [&no_op[..], &block, &committed].concat();
+    let scripts = [
+        (0, elected.clone(), (Role::Leader, 0, 0)),
+        (0, leads.clone(), (Role::Leader, 2, 1)),
+        // The nonce is searched elsewhere.
+        (2, [&elected[..], &answered, &write, &[13, 1], &[10, 9], &answered].concat(), (Role::Leader, 2, 1)),
+        (0, [&leads[..], &[15, 0]].concat(), (Role::Leader, 2, 1)),
+        (0, [&leads[..], &[15, 9]].concat(), (Role::Follower, 2, 1)),
+        (0, led.clone(), (Role::Follower, 2, 1)),
+        // What is applied is not synced for its own sake: the last block is applied again when it is known committed.
+        (0, [&led[..], &[15, 1, 1, 20]].concat(), (Role::Candidate, 1, 0)),
+        (1, led, (Role::Follower, 2, 1)),
+    ];
+    let seeds = scripts.map(|(options, script, end)| {
+        let script = [vec![options], script].concat();
+        assert_eq!(node::play(&script), Some(end), "{script:?}");
+        script
+    });
+    seeds.to_vec()
 }
 
 const DAEMON: &str = "[node]\nid = \"n1\"\ndata_dir = \"/d\"\ngenesis = \"/g\"\nsocket = \"/s\"\n[relay]\naddress = \
