@@ -149,6 +149,12 @@ impl Tally {
     }
 }
 
+/// The requests of a file, for the fuzz targets.
+#[doc(hidden)]
+pub fn requests(input: impl Read, prefix: Option<&str>) -> Result<Vec<Request>, Failure> {
+    Ok(read(input, prefix)?.into_iter().map(|row| row.request).collect())
+}
+
 /// Reads and checks all rows.
 pub(crate) fn read(input: impl Read, prefix: Option<&str>) -> Result<Vec<Row>, Failure> {
     let mut text = Vec::new();

@@ -215,6 +215,16 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_has_one_spelling() {
+        let mut bytes = encode(1, &Mark { vote: None, ..mark(5) });
+        assert!(decode(&bytes).is_some());
+        bytes[33] = 1; // a vote that was not cast
+        let crc = crc32fast::hash(&bytes[..SLOT_BYTES - 4]);
+        bytes[SLOT_BYTES - 4..].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(decode(&bytes), None);
+    }
+
+    #[test]
     fn slot_bytes_are_golden() {
         let hex: String = encode(5, &mark(9)).iter().map(|byte| format!("{byte:02x}")).collect();
         let expected = concat!(

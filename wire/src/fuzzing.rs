@@ -2,6 +2,8 @@
 //!
 //! `respell_…` decodes bytes and encodes what it got; `None` where the bytes are refused.
 
+use std::time::Duration;
+
 use raftbank_codec::encode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,7 +13,7 @@ use crate::control::Control;
 use crate::envelope::{LAST, MORE, parse_reply, parse_request};
 use crate::frame::{Frame, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::hello::{API_MAGIC, API_PROTOCOL, Answer, ClientHello, Hello, LINK_MAGIC, LINK_PROTOCOL, ServerHello};
-use crate::hello::{parse, spell};
+use crate::hello::{greet_server, parse, read_client_hello, spell, write_server_hello};
 
 fn respell<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: u32) -> Option<Vec<u8>> {
     raftbank_codec::decode::<T>(bytes, limit.into()).ok().map(|value| encode(&value))
@@ -88,4 +90,35 @@ pub fn handshakes() -> [Vec<u8>; 6] {
         api(ServerHello::Welcome { software, in_flight_max: 5 }),
         api(ServerHello::Refuse { code, message }),
     ]
+}
+
+/// A client's frame: the encoded rest, and the whole frame as it is written.
+pub fn request(frame: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+    let (id, kind, body) = parse_request(frame)?;
+    Some((body, Frame::numbered(id, kind, body.to_vec()).into_bytes()))
+}
+
+/// A server's frame: the encoded rest, and the whole frame as it is written.
+pub fn reply(frame: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+    let (id, last, body) = parse_reply(frame)?;
+    let kind = if last { LAST } else { MORE };
+    Some((body, Frame::numbered(id, kind, body.to_vec()).into_bytes()))
+}
+
+/// A client's hello at the front of `stream`, said again.
+pub async fn client_hello(mut stream: &[u8], limit: Duration) -> Option<Vec<u8>> {
+    let hello = read_client_hello(&mut stream, limit).await.ok()?;
+    let mut said = Vec::new();
+    // Nobody answers.
+    let _ = greet_server(&mut tokio::io::join(&[][..], &mut said), &hello, limit).await;
+    Some(said)
+}
+
+/// A server's hello at the front of `stream`, said again.
+pub async fn server_hello(stream: &[u8], limit: Duration) -> Option<Vec<u8>> {
+    let nobody = ClientHello { software: String::new() };
+    let hello = greet_server(&mut tokio::io::join(stream, tokio::io::sink()), &nobody, limit).await.ok()?;
+    let mut said = Vec::new();
+    write_server_hello(&mut said, &hello, limit).await.ok()?;
+    Some(said)
 }

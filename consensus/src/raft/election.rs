@@ -64,7 +64,9 @@ impl Raft {
     }
 
     fn campaign(&mut self) {
-        assert!(self.hard.term < NUMBER_MAX);
+        if self.hard.term >= NUMBER_MAX {
+            return; // only a member that lies brings anybody here
+        }
         self.hard = HardState { term: self.hard.term + 1, vote: Some(self.id) };
         self.state = State::Candidate(self.new_poll());
         self.reset_election_timer();

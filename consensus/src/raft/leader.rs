@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::progress::Progress;
 use super::reads::Read;
 use super::{Raft, State};
-use crate::message::AppendReply;
+use crate::message::{AppendReply, Conflict};
 use crate::{Entry, Event, Index, NodeId, Record, Role, Term};
 
 #[derive(Debug)]
@@ -108,7 +108,11 @@ impl Raft {
         let last_index = self.log.last_index();
         let State::Leader(leader) = &mut self.state else { return };
         let round_possible = reply.round <= leader.round || planted!(StaleReplyVouches);
-        let possible = reply.verified <= last_index && reply.acknowledged <= reply.verified && round_possible;
+        let asked = |conflict: Conflict| conflict.index <= conflict.refused && conflict.refused <= last_index;
+        let possible = reply.verified <= last_index
+            && reply.acknowledged <= reply.verified
+            && round_possible
+            && reply.conflict.is_none_or(asked);
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         if !possible {
             return;

@@ -214,11 +214,13 @@ pub async fn rejoin(templates: &Templates, damage: &Damage, judged: &Judged) -> 
         amount_max: 4_000,
         prefix: "after".to_owned(),
         timeout: Duration::from_secs(5),
+        reads: 0.3,
+        rest: Duration::ZERO,
     });
     let served = load.progress(20, PATIENCE).await;
-    let attempts = load.finish().await?;
+    let told = load.finish().await?;
     ensure!(served, "the bank does not serve\n{}", cluster.logs());
-    history::check(&mut cluster, &attempts).await?;
+    history::check(&mut cluster, &told).await?;
     let chain = history::blocks(&cluster.client(victim).await?).await?;
     let applied = committed.picture.records.iter().filter(|record| record.index <= committed.picture.applied);
     let before: Vec<&[u8]> = applied.filter_map(|record| record.entry.as_deref()).collect();

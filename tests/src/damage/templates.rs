@@ -19,7 +19,7 @@ use super::files::Files;
 use super::mark::Mark;
 use super::picture::Picture;
 use crate::cluster::{Cluster, PATIENCE, Plan, name};
-use crate::history;
+use crate::history::{self, History};
 use crate::load::{Fate, Load, LoadPlan, write};
 
 /// Nodes of the cluster.
@@ -99,6 +99,8 @@ impl Templates {
             amount_max: 4_000,
             prefix: "killed".to_owned(),
             timeout: TIMEOUT,
+            reads: 0.0,
+            rest: Duration::ZERO,
         });
         ensure!(load.progress(60, PATIENCE).await, "no progress\n{}", cluster.logs());
         cluster.kill_all()?;
@@ -187,7 +189,7 @@ fn operation(number: u64) -> Result<Operation> {
 
 /// All agree; then all stop cleanly. Returns the chain as a client saw it.
 async fn stop(cluster: &mut Cluster) -> Result<Vec<Vec<u8>>> {
-    history::check(cluster, &[]).await?;
+    history::check(cluster, &History::default()).await?;
     let chain = history::blocks(&cluster.client(0).await?).await?;
     for node in 0..NODES {
         let status = cluster.stop_node(node).await?;
@@ -230,7 +232,7 @@ fn unsynced(dir: &Path) -> Result<()> {
         if let Some(entry) = &record.entry {
             let block = Block::decode(entry)?;
             let executed = state.check(&block)?;
-            state.commit(executed, &block.header);
+            state.commit(executed, &block.header)?;
         }
     }
     let term = opened.durable.hard.term + 1;
@@ -277,6 +279,6 @@ fn block(state: &mut State, proposer: &NodeName, index: Index, term: u64) -> Res
     let mut header = executed.seal(state, term, proposer.clone(), state.tip().time_ms + 1);
     header.nonce = pow::mine(&header, 0, u64::MAX).context("a nonce")?;
     let block = Block { header, entries: executed.entries.clone() };
-    state.commit(executed, &block.header);
+    state.commit(executed, &block.header)?;
     Ok(Record { index, term, entry: Some(Entry::from(block.encode())) })
 }

@@ -256,3 +256,35 @@ fn malformed_messages_change_nothing() {
     assert!(net.mail.is_empty());
     assert_eq!((net.last(1), net.committed(0), net.role(0), net.term(0)), (1, 1, Role::Leader, 1));
 }
+
+#[test]
+fn the_last_term_is_nobodys_to_campaign_in() {
+    use super::super::NUMBER_MAX;
+    use crate::message::Body;
+    let mut net = Net::new(3);
+    net.step(0, Input::Receive { from: id(1), message: Message { term: NUMBER_MAX, body: Body::Stale } });
+    assert_eq!(net.term(0), NUMBER_MAX);
+    net.tick(0, 2 * TIMERS.election_ticks_max);
+    let body = Body::PreVoteReply { asked: NUMBER_MAX + 1, granted: true };
+    net.step(0, Input::Receive { from: id(1), message: Message { term: NUMBER_MAX, body } });
+    assert_eq!((net.term(0), net.role(0)), (NUMBER_MAX, Role::Candidate));
+}
+
+#[test]
+fn a_conflict_that_cannot_be_changes_nothing() {
+    use crate::message::{AppendReply, Body, Conflict};
+    let mut net = Net::on(vec![durable(&[1, 1], 1); 3], |_| {});
+    // Nobody has answered the leader yet: it looks for where the logs agree.
+    while net.role(0) != Role::Leader {
+        net.step(0, Input::Tick);
+        net.deliver_if(|_, _, message| !message.kind().starts_with("append"));
+    }
+    assert_eq!((net.role(0), net.term(0), net.last(0)), (Role::Leader, 2, 3));
+    net.mail.clear();
+    for (refused, index) in [(u64::MAX, 1), (4, 1), (2, u64::MAX), (2, 3)] {
+        let conflict = Some(Conflict { refused, index, term: 2 });
+        let reply = AppendReply { verified: 0, acknowledged: 0, round: 1, conflict, disputed: None, rejoining: None };
+        net.step(0, Input::Receive { from: id(1), message: Message { term: 2, body: Body::AppendReply(reply) } });
+        assert!(net.mail.is_empty(), "refused {refused}, index {index}");
+    }
+}
