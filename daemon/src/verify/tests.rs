@@ -58,7 +58,7 @@ fn make(blocks: u64, uncommitted: u64) -> Books {
         let executed = state.execute(vec![request]);
         let header = executed.seal(&state, 1, NodeName::parse("n1").expect("valid"), 2);
         let block = Block { header, entries: executed.entries.clone() };
-        state.commit(executed, &block.header).unwrap();
+        state.commit(executed, &block.header).expect("the state it was executed on");
         records.push(Record { index: number + 1, term: 1, entry: Some(Entry::from(block.encode())) });
     }
     let (state, applied) = applied.unwrap_or((state, blocks + 1));
