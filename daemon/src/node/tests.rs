@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bank;
+mod hostile;
 mod lives;
 
 use std::collections::BTreeMap;
