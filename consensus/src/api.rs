@@ -283,6 +283,14 @@ pub enum Event {
         /// This node's term.
         term: Term,
     },
+    /// A message was dropped that contradicts what this node knows for certain: its sender's memory is damaged or lost,
+    /// this node's is, or somebody lies.
+    Impossible {
+        /// The sender.
+        from: NodeId,
+        /// What it claimed, as the rest of a sentence: "claimed …".
+        what: String,
+    },
     /// Leader: a majority of the members computed another result for this record.
     Contradicted(Index),
     /// Rejoining: everything the leader had is durable here. Clear the flag durably, then step [`Input::Promote`].

@@ -17,6 +17,11 @@ pub mod args;
 pub mod config;
 pub mod conn;
 pub mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hub;
+#[cfg(test)]
+mod properties;
 pub mod router;
 pub mod server;

@@ -72,7 +72,7 @@ pub struct Router {
     members: Vec<String>,
     links: Vec<Option<Link>>,
     faults: Faults,
-    chance: ChaCha8Rng,
+    pub(crate) chance: ChaCha8Rng,
     /// By the moment at which it goes on; the number keeps equal moments apart.
     held: BTreeMap<(Instant, u64), Held>,
     held_load: Vec<Load>,

@@ -33,6 +33,11 @@ pub fn respell_reply(bytes: &[u8]) -> Option<Vec<u8>> {
     respell::<ApiReply>(bytes, REPLY_BYTES_MAX)
 }
 
+/// The request that these bytes are.
+pub fn decode_request(bytes: &[u8]) -> Option<ApiRequest> {
+    raftbank_codec::decode(bytes, REQUEST_BYTES_MAX.into()).ok()
+}
+
 /// What is around a request in its frame.
 pub fn respell_request_head(bytes: &[u8]) -> Option<Vec<u8>> {
     let (id, kind, body) = parse_request(bytes)?;

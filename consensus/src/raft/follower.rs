@@ -2,7 +2,7 @@
 
 use super::{NUMBER_MAX, Raft, State};
 use crate::message::{Append, AppendReply, Body, Conflict};
-use crate::{Index, NodeId, Record, Term, Write};
+use crate::{Event, Index, NodeId, Record, Term, Write};
 
 #[derive(Debug, Default)]
 pub(super) struct Follower {
@@ -43,10 +43,11 @@ impl Raft {
         if !well_formed(term, &append) {
             return;
         }
+        if let Some(what) = self.contradiction(from, term, &append) {
+            self.out.events.push(Event::Impossible { from, what });
+            return;
+        }
         if term > self.hard.term || self.leader() != Some(from) {
-            if term == self.hard.term {
-                assert!(self.leader().is_none(), "two leaders in term {term}: {:?} and {from:?}", self.leader());
-            }
             self.become_follower(term, Some(from));
         }
         self.leader_heard = Some(self.now);
@@ -56,13 +57,7 @@ impl Raft {
         let (round, carries) = (append.round, !append.records.is_empty());
         match self.log.term_at(append.prev_index) {
             Some(own) if own == append.prev_term => self.take(append),
-            own => {
-                let known = append.prev_index <= self.log.commit();
-                assert!(
-                    !known,
-                    "the leader of term {term} contradicts committed record {}: {own:?}",
-                    append.prev_index
-                );
+            _ => {
                 let end = self.log.last_not_above(append.prev_index, append.prev_term);
                 let conflict = Conflict { refused: append.prev_index, index: end.last_index, term: end.last_term };
                 return self.answer_append(from, round, Some(conflict), false);
@@ -70,6 +65,25 @@ impl Raft {
         }
         self.answer_append(from, round, None, carries);
         self.check_rejoined();
+    }
+
+    /// What no leader of `term` can have sent if all members are honest and none has lost its memory (§3.2, figure 3.2:
+    /// one leader in a term, which only appends to its log and has every committed record). To drop it is always allowed,
+    /// and nothing else would be safe; to stop would let one bad member stop all others.
+    fn contradiction(&self, from: NodeId, term: Term, append: &Append) -> Option<String> {
+        let verified = match (&self.state, self.leader()) {
+            (_, Some(leader)) if term == self.hard.term && leader != from => {
+                return Some(format!("to lead in term {term}, which has another leader"));
+            }
+            (State::Follower(follower), Some(_)) if term == self.hard.term => follower.verified,
+            _ => 0,
+        };
+        let certain = verified.max(self.log.commit());
+        let records = append.records.iter().map(|record| (record.index, record.term));
+        let mut named = [(append.prev_index, append.prev_term)].into_iter().chain(records);
+        let (index, term) = named.find(|(index, term)| *index <= certain && self.log.term_at(*index) != Some(*term))?;
+        let what = if index <= self.log.commit() { "is committed" } else { "it has sent before" };
+        Some(format!("a record {index} of term {term} in place of one that {what}"))
     }
 
     /// Takes records that fit. Those already held are not written again: a delayed message must not cut off what came

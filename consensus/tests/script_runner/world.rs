@@ -156,6 +156,7 @@ impl World {
                 }
                 role_text(role, leader, term)
             }
+            Event::Impossible { from, what } => format!("drops what {} claims: {what}", wire::name(from)),
             Event::Contradicted(index) => format!("is contradicted at {index}"),
             Event::RejoinComplete => "has caught up".to_owned(),
         };

@@ -220,6 +220,8 @@ impl<E: Engine> Node<E> {
         else {
             return;
         };
+        // What is no answer to this question was not given by an honest member, and is none.
+        let reply = reply.filter(|reply| answers(&call.kind, reply));
         match reply {
             // Whatever reason the peer gave (it does not lead, it has too much to do), the call is tried again until its
             // own deadline.
@@ -429,6 +431,19 @@ impl<E: Engine> Node<E> {
 /// A failure as the client sees it.
 pub(super) fn failed(kind: FailKind, code: &str, message: &str) -> ApiReply {
     ApiReply::Failed { kind, code: code.to_owned(), message: message.to_owned() }
+}
+
+/// True for a reply that belongs to the question.
+fn answers(kind: &Kind, reply: &ApiReply) -> bool {
+    match (kind, reply) {
+        (_, ApiReply::Failed { .. }) | (Kind::Read(Read::Accounts), ApiReply::Accounts { .. }) => true,
+        (Kind::Write(request), ApiReply::Written { id, .. }) => request.id.as_str() == id,
+        (Kind::Read(Read::Balance(asked)), ApiReply::Balance { account, local: false, .. }) => {
+            asked.as_str() == account
+        }
+        (Kind::Read(Read::Get(asked)), ApiReply::Value { key, .. }) => asked == key,
+        _ => false,
+    }
 }
 
 /// The answer to a write that the ledger has decided; `height` is that of the block that includes it.

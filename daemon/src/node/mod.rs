@@ -15,6 +15,9 @@ mod apply;
 mod batch;
 mod calls;
 mod clock;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod message;
 mod peers;
 mod reads;
@@ -223,6 +226,12 @@ impl<E: Engine> Node<E> {
         self.state.corrupt_balance_for_tests(account, balance);
     }
 
+    /// What consensus says of itself, for tests.
+    #[doc(hidden)]
+    pub fn engine_status(&self) -> consensus::Status {
+        self.engine.status()
+    }
+
     /// Index of the last applied record.
     pub fn applied(&self) -> u64 {
         self.applied
@@ -359,6 +368,7 @@ impl<E: Engine> Node<E> {
             consensus::Event::ReadRefused(id) => self.read_refused(id),
             consensus::Event::Refused(_) => self.proposal_refused(),
             consensus::Event::Role { role, leader, term } => self.role_changed(role, leader, term),
+            consensus::Event::Impossible { from, what } => self.warn_impossible(from, &what),
             consensus::Event::Contradicted(index) => self.stop(
                 6,
                 format!(

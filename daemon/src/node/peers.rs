@@ -25,13 +25,24 @@ pub(super) struct Peer {
     /// Its wall clock minus ours, when its last frame arrived.
     pub clock_offset_ms: i64,
     warned_ms: Option<u64>,
+    /// When it was last warned that this peer claims the impossible.
+    impossible_ms: Option<u64>,
     /// How many new incarnations of it were accepted since this process began.
     pub changes: u64,
 }
 
 impl Peer {
     pub fn new(incarnation: Option<u64>) -> Self {
-        Self { incarnation, storing: None, heard_ms: None, height: 0, clock_offset_ms: 0, warned_ms: None, changes: 0 }
+        Self {
+            incarnation,
+            storing: None,
+            heard_ms: None,
+            height: 0,
+            clock_offset_ms: 0,
+            warned_ms: None,
+            impossible_ms: None,
+            changes: 0,
+        }
     }
 }
 
@@ -191,6 +202,20 @@ impl<E: Engine> Node<E> {
             .filter(|(_, peer)| peer.heard_ms.is_some_and(|heard| now.saturating_sub(heard) <= window))
             .map(|(id, peer)| (*id, peer))
             .collect()
+    }
+
+    /// A peer claimed what cannot be. Apart from other warnings, so that none of those keeps the first of these back.
+    pub(super) fn warn_impossible(&mut self, from: NodeId, what: &str) {
+        let now = self.now.mono_ms;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.impossible_ms.is_none_or(|last| now.saturating_sub(last) >= WARN_EVERY_MS) {
+            peer.impossible_ms = Some(now);
+            let name = self.name(from);
+            self.warn(format!(
+                "impossible: {name} claimed {what}; it was ignored. One of the two has lost or damaged records: stop both, \
+                 one after the other, and let `raftbankd --verify` tell which"
+            ));
+        }
     }
 
     fn warn_peer(&mut self, from: NodeId, text: String) {

@@ -404,6 +404,7 @@ impl World {
                 }
                 Ok(())
             }
+            Said::Impossible { from, what } => violated!("{from:?} claimed {what}, as {node:?} sees it"),
             Said::Contradicted(_) => {
                 // Its state is damaged, as a majority sees it: it stops.
                 self.counts.contradicted += 1;

@@ -377,6 +377,11 @@ impl World {
             self.counts.elections += u64::from(*role == raftbank_consensus::Role::Leader);
             self.observer.role(node, *role, *term)?;
         }
+        if let Notice::Warning(text) = notice
+            && text.starts_with("impossible: ")
+        {
+            return Err(Violation(format!("{node:?}: {text}")));
+        }
         if let Notice::Info(text) = notice {
             self.counts.rejoined += u64::from(text.starts_with("this node has rejoined"));
         }

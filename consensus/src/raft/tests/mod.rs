@@ -3,6 +3,7 @@
 
 mod disputes;
 mod elections;
+mod impossible;
 mod reads;
 mod rejoining;
 mod replication;

@@ -1,8 +1,9 @@
-//! What belongs to an earlier process of a node does not reach the one that runs now.
+//! What belongs to an earlier process of a node, or to another question, does not reach who asks now.
 
 use raftbank_consensus::Engine;
 
 use super::*;
+use crate::node::message::CallName;
 
 #[test]
 fn a_late_answer_to_an_earlier_process_answers_nobody() {
@@ -159,4 +160,64 @@ fn what_was_handed_to_a_peer_is_never_called_not_executed() {
     bank.run_ms(2_000);
     let reply = &bank.replies[asker][&token];
     assert!(matches!(reply, ApiReply::Failed { kind: FailKind::Unknown, .. }), "{reply:?}");
+}
+
+/// What a peer says instead of an answer, or as an answer to another question, is not handed to the client.
+#[test]
+fn an_answer_to_another_question_answers_nobody() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    let asker = (leader + 1) % 3;
+    bank.run_ms(200);
+    bank.isolate(asker);
+    let questions = [
+        ApiRequest::Write {
+            request: Request { id: RequestId::parse("x").unwrap(), operation: open("alice") }.encode(),
+            timeout_ms: 60_000,
+        },
+        ApiRequest::Balance { account: "alice".into(), local: false, timeout_ms: 60_000 },
+        ApiRequest::Accounts { local: false, timeout_ms: 60_000 },
+        ApiRequest::Get { key: b"k".to_vec(), local: false, timeout_ms: 60_000 },
+    ];
+    let written = |id: &str| ApiReply::Written {
+        id: id.into(),
+        outcome: WriteOutcome::Committed,
+        height: 1,
+        index: 0,
+        duplicate: false,
+    };
+    let balance =
+        |account: &str| ApiReply::Balance { account: account.into(), balance: 7, pending: 0, height: 1, local: false };
+    let value = |key: &[u8]| ApiReply::Value { key: key.to_vec(), value: Vec::new(), height: 1 };
+    // One right answer for each question, and then only wrong ones.
+    let answers = [
+        written("x"),
+        balance("alice"),
+        ApiReply::Accounts { height: 1, accounts: Vec::new() },
+        value(b"k"),
+        written("y"),
+        balance("bob"),
+        value(b"l"),
+        ApiReply::End { count: 1 },
+    ];
+    for (right, question) in questions.into_iter().enumerate() {
+        let token = bank.ask(asker, question);
+        let number = bank.nodes[asker].calls_by_token[&token];
+        let call = CallName { life: bank.nodes[asker].config.seed, number };
+        let say = |bank: &mut Bank, reply: &ApiReply| {
+            let envelope = Envelope {
+                cluster: bank.nodes[asker].state().cluster_id().0,
+                incarnation: leader as u64 + 100,
+                wall_ms: 0,
+                body: Body::Answer { call, reply: Some(reply.clone()) },
+            };
+            bank.event(asker, Event::Frame { from: NodeId(leader as u8), payload: encode(&envelope) });
+        };
+        for (_, wrong) in answers.iter().enumerate().filter(|(number, _)| *number != right) {
+            say(&mut bank, wrong);
+            assert_eq!(bank.replies[asker].get(&token), None);
+        }
+        say(&mut bank, &answers[right]);
+        assert_eq!(bank.replies[asker].get(&token), Some(&answers[right]));
+    }
 }

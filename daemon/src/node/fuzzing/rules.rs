@@ -1,0 +1,89 @@
+//! What clients ask, and which answers belong to it.
+
+use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
+
+use super::Program;
+
+/// One of few accounts, so that they meet.
+pub(super) fn account(program: &mut Program<'_>) -> Account {
+    let name = ["alice", "bob", "carol", "world"][usize::from(program.byte() % 4)];
+    Account::parse(name).expect("a name")
+}
+
+/// One of few ids, so that they are repeated.
+pub(super) fn id(program: &mut Program<'_>) -> RequestId {
+    RequestId::parse(&format!("id-{}", program.byte() % 32)).expect("an id")
+}
+
+/// A request that a ledger takes.
+pub(super) fn write(program: &mut Program<'_>) -> Request {
+    let id = id(program);
+    let money = |program: &mut Program<'_>| match program.byte() {
+        0 => Amount::new(Amount::MAX).expect("an amount"),
+        amount => Amount::new(amount.into()).expect("an amount"),
+    };
+    let operation = match program.byte() % 5 {
+        0 => Operation::Open { account: account(program) },
+        1 => Operation::Transfer {
+            from: account(program),
+            to: account(program),
+            amount: money(program),
+            memo: String::new(),
+        },
+        2 => Operation::Credit { account: account(program), amount: money(program) },
+        3 => Operation::Debit { account: account(program), amount: money(program) },
+        _ => Operation::Put { key: vec![program.byte() % 4], value: program.chunk().to_vec() },
+    };
+    Request::new(id, operation).expect("within the bounds")
+}
+
+/// A request that a client may send.
+pub(super) fn request(program: &mut Program<'_>) -> ApiRequest {
+    let kind = program.byte();
+    let timeout_ms = match program.byte() {
+        255 => u32::MAX,
+        byte => u32::from(byte) * 20,
+    };
+    let local = kind & 64 != 0;
+    match kind % 8 {
+        0..4 => ApiRequest::Write { request: write(program).encode(), timeout_ms },
+        4 => ApiRequest::Balance { account: account(program).to_string(), local, timeout_ms },
+        5 => ApiRequest::Accounts { local, timeout_ms },
+        6 => ApiRequest::Get { key: vec![program.byte() % 4], local, timeout_ms },
+        _ if local => ApiRequest::Status,
+        _ => ApiRequest::Watch,
+    }
+}
+
+/// # Panics
+/// If the reply does not belong to the request.
+pub(super) fn check_reply(request: &ApiRequest, reply: &ApiReply, last: bool) {
+    assert!(last || matches!(request, ApiRequest::Watch), "{request:?} got more than one reply");
+    if let ApiReply::Failed { kind, code, message } = reply {
+        assert!(!code.is_empty() && !message.is_empty());
+        let malformed = match request {
+            ApiRequest::Write { request, .. } => Request::decode(request).is_err(),
+            ApiRequest::Balance { account, .. } => Account::parse(account).is_err(),
+            ApiRequest::Accounts { .. } | ApiRequest::Get { .. } | ApiRequest::Status | ApiRequest::Watch => false,
+            _ => true,
+        };
+        assert!(!malformed || matches!(kind, FailKind::Usage | FailKind::NotExecuted), "{request:?}: {reply:?}");
+        return;
+    }
+    let fits = match (request, reply) {
+        (ApiRequest::Write { request, .. }, ApiReply::Written { id, .. }) => {
+            Request::decode(request).expect("only a well-formed request is executed").id.as_str() == id
+        }
+        (
+            ApiRequest::Balance { account, local, .. },
+            ApiReply::Balance { account: answered, local: from_state, .. },
+        ) => account == answered && local == from_state,
+        (ApiRequest::Accounts { .. }, ApiReply::Accounts { .. }) => true,
+        (ApiRequest::Get { key, .. }, ApiReply::Value { key: answered, .. }) => key == answered,
+        (ApiRequest::Status, ApiReply::Status(_)) => true,
+        (ApiRequest::Watch, ApiReply::Event(_)) => !last,
+        _ => false,
+    };
+    assert!(fits, "{request:?} got {reply:?}");
+}
