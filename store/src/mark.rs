@@ -284,15 +284,6 @@ mod tests {
     }
 
     #[test]
-    fn a_vote_that_was_not_given_names_nobody() {
-        let mut bytes = encode(5, &Mark { vote: None, ..mark(9) });
-        bytes[33] = 2;
-        let crc = crc32fast::hash(&bytes[..SLOT_BYTES - 4]).to_be_bytes();
-        bytes[SLOT_BYTES - 4..].copy_from_slice(&crc);
-        assert_eq!(decode(&bytes), None);
-    }
-
-    #[test]
     fn damage_to_both_slots_and_a_missing_file_are_corruption() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mark");
