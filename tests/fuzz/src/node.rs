@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use raftbank_codec::{decode, encode};
 use raftbank_consensus::{NodeId, Record, Role, Timers};
@@ -75,11 +76,14 @@ fn names() -> Vec<NodeName> {
     ["n1", "n2", "n3"].iter().map(|name| NodeName::parse(name).expect("a name")).collect()
 }
 
-fn genesis() -> Block {
-    let (name, salt) = ("fuzz".to_owned(), "salt".to_owned());
-    Genesis { name, salt, members: names(), difficulty: 1, time_ms: 1_000, accounts: vec![], transfers: vec![] }
-        .block()
-        .expect("a fine genesis")
+fn genesis() -> &'static Block {
+    static GENESIS: OnceLock<Block> = OnceLock::new();
+    GENESIS.get_or_init(|| {
+        let (name, salt) = ("fuzz".to_owned(), "salt".to_owned());
+        Genesis { name, salt, members: names(), difficulty: 1, time_ms: 1_000, accounts: vec![], transfers: vec![] }
+            .block()
+            .expect("a fine genesis")
+    })
 }
 
 fn incarnation(member: u8) -> u64 {
@@ -96,7 +100,7 @@ impl Machine {
             incarnation: incarnation(0),
             rejoining: options & 1 == 1,
         };
-        let disk = MemoryDisk::create(&meta, &genesis).expect("a new disk");
+        let disk = MemoryDisk::create(&meta, genesis).expect("a new disk");
         let nonces_inline = if options & 2 == 2 { 0 } else { 1 << 20 };
         let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
         let (node, store, reader, actions) = open(&disk, nonces_inline, now);
