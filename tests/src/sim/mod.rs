@@ -9,7 +9,7 @@
 //! faults are aimed at the leader. Clients write and read meanwhile. In the second phase everything heals, and the bank
 //! must serve every client, bring every machine up to date and resolve every unknown outcome, within a bound.
 //!
-//! [`observe`] says what must hold at every step, [`crate::history`] what must hold in the end. The same seed gives the
+//! `observe.rs` says what must hold at every step, [`crate::history`] what must hold in the end. The same seed gives the
 //! same run, byte for byte. A finer simulator of consensus alone is [`crate::consensus_sim`].
 
 mod client;

@@ -337,8 +337,9 @@ impl Hands {
         }
         for node in std::mem::take(&mut self.read_only) {
             // The machine is repaired: the process ends, the file system is checked and mounted again.
+            let runs = self.cluster.pid(node).is_some();
             self.cluster.end_of(node)?;
-            if self.cluster.pid(node).is_some() {
+            if runs {
                 self.cluster.kill_node(node)?;
                 self.gone(node, Duration::ZERO);
             }
