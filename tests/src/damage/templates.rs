@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use raftbank_consensus::{Entry, HardState, Index, NodeId, Record, Write};
 use raftbank_ledger::{Account, Block, NodeName, Operation, Request, RequestId, State, pow};
 use raftbank_store::{Batch, Expected, Reader, SledStore, Store};
+use raftbank_wire::client::Client;
 
 use super::files::Files;
 use super::mark::Mark;
@@ -28,6 +29,8 @@ pub const NODES: usize = 3;
 const STAGES: [&str; 3] = ["old", "clean", "killed"];
 /// Deadline of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause before the next attempt.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Records of the unsynced tail.
 const UNSYNCED: u64 = 12;
 
@@ -146,13 +149,11 @@ async fn busy(cluster: &mut Cluster, number: &mut u64, count: u64) -> Result<()>
     for (at, socket) in cluster.sockets().into_iter().enumerate() {
         let (from, to) = (*number, *number + count);
         tasks.push(tokio::spawn(async move {
-            let client = raftbank_wire::client::Client::connect(socket, TIMEOUT).await?;
             for number in (from..to).skip(at).step_by(NODES) {
                 let request = Request::new(RequestId::parse(&format!("r-{number}"))?, operation(number)?)?;
-                let fate = write(&client, &request, TIMEOUT).await;
-                ensure!(matches!(fate, Fate::Acknowledged { .. }), "{request:?}: {fate:?}");
+                acknowledged(&socket, &request).await?;
             }
-            Ok(())
+            anyhow::Ok(())
         }));
     }
     for task in tasks {
@@ -160,6 +161,22 @@ async fn busy(cluster: &mut Cluster, number: &mut u64, count: u64) -> Result<()>
     }
     *number += count;
     Ok(())
+}
+
+/// Asks one node until it acknowledges. It may have been started a moment ago, and may not know a leader yet.
+async fn acknowledged(socket: &Path, request: &Request) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let fate = match Client::connect(socket, TIMEOUT).await {
+            Ok(client) => write(&client, request, TIMEOUT).await,
+            Err(_) => Fate::NotExecuted,
+        };
+        match fate {
+            Fate::Acknowledged { .. } => return Ok(()),
+            Fate::NotExecuted | Fate::Unknown if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            fate => bail!("{:?}: {fate:?}", request.id),
+        }
+    }
 }
 
 fn operation(number: u64) -> Result<Operation> {
