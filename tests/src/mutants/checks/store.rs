@@ -219,8 +219,15 @@ impl Reader for Books {
         Ok(kept.filter(|record| record.index >= from).cloned().collect())
     }
 
-    fn block(&self, _height: u64) -> Result<Option<Entry>, StoreError> {
-        Ok(None)
+    fn block(&self, height: u64) -> Result<Option<Entry>, StoreError> {
+        // Every record of this chain is a block, so a block's height is its index.
+        Ok(self
+            .0
+            .records
+            .iter()
+            .take(self.1)
+            .find(|record| record.index == height)
+            .and_then(|record| record.entry.clone()))
     }
 
     fn rows(&self) -> Result<StoredRows, StoreError> {
