@@ -8,7 +8,7 @@ use crate::hash::Hash;
 use crate::merkle;
 use crate::names::{Account, RequestId};
 use crate::request::{Operation, Outcome, Refusal, Request};
-use crate::smt::Smt;
+use crate::smt::{Smt, StateProof};
 use crate::violation::Violation;
 
 const ACCOUNT_DOMAIN: &[u8] = b"raftbank/account/1\n";
@@ -109,6 +109,11 @@ impl Bank {
         self.accounts.get(account).copied().or_else(|| account.is_world().then_some(0))
     }
 
+    /// The account's balance in the state tree, or that it is not there, with the hashes that lead to the root.
+    pub fn prove(&self, account: &Account) -> (Option<Balance>, StateProof) {
+        (self.accounts.get(account).copied(), self.tree.prove(&account_key(account)))
+    }
+
     /// The state root.
     pub fn root(&self) -> Hash {
         self.tree.root()
@@ -198,11 +203,24 @@ fn repeat(record: &IdRecord, digest: Hash) -> Decision {
 
 /// The leaves of the state tree for these accounts and values.
 fn leaves(accounts: &BTreeMap<Account, Balance>, values: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<(Hash, Hash)> {
-    let balances = accounts.iter().map(|(account, balance)| {
-        (Hash::of(&[ACCOUNT_DOMAIN, account.as_str().as_bytes()]), Hash::of(&[&balance.to_be_bytes()]))
-    });
-    let values = values.iter().map(|(key, value)| (Hash::of(&[VALUE_DOMAIN, key]), Hash::of(&[value])));
+    let balances = accounts.iter().map(|(account, balance)| (account_key(account), balance_hash(*balance)));
+    let values = values.iter().map(|(key, value)| (value_key(key), Hash::of(&[value])));
     balances.chain(values).collect()
+}
+
+/// An account's key in the state tree.
+pub fn account_key(account: &Account) -> Hash {
+    Hash::of(&[ACCOUNT_DOMAIN, account.as_str().as_bytes()])
+}
+
+/// What the state tree has of a balance.
+pub fn balance_hash(balance: Balance) -> Hash {
+    Hash::of(&[&balance.to_be_bytes()])
+}
+
+/// The key in the state tree of a key of the key-value store.
+pub(crate) fn value_key(key: &[u8]) -> Hash {
+    Hash::of(&[VALUE_DOMAIN, key])
 }
 
 /// A batch while it is executed: what it has changed so far, over the bank.

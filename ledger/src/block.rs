@@ -65,6 +65,17 @@ impl Header {
         out
     }
 
+    /// Reads canonical bytes of a header alone.
+    ///
+    /// # Errors
+    /// Anything that [`Header::encode`] would not have written.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader(bytes);
+        let header = Self::read(&mut reader)?;
+        reader.end()?;
+        Ok(header)
+    }
+
     /// The block's hash: SHA-256 of a domain line and the header's bytes.
     pub fn hash(&self) -> Hash {
         Hash::of(&[BLOCK_DOMAIN, &self.hashed()])

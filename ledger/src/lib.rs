@@ -15,6 +15,7 @@ mod block;
 mod bytes;
 mod genesis;
 mod hash;
+mod history;
 pub mod merkle;
 mod names;
 pub mod pow;
@@ -27,16 +28,17 @@ mod verify;
 mod violation;
 
 pub use amount::{Amount, AmountError, BALANCE_MAX, Balance};
-pub use bank::{Decision, Executed, IdRecord};
+pub use bank::{Decision, Executed, IdRecord, account_key, balance_hash};
 pub use block::{
     BLOCK_BYTES_MAX, BLOCK_REQUESTS_MAX, Block, Entry, HEADER_VERSION, Header, header_hash_of, transaction_root,
 };
 pub use bytes::DecodeError;
 pub use genesis::{GENESIS_KEY, Genesis, GenesisAccount, GenesisError, GenesisInfo, GenesisTransfer, MEMBERS_MAX};
 pub use hash::{Hash, HashError};
+pub use history::{Books, effect, touches};
 pub use names::{Account, NameError, NodeName, RequestId};
 pub use request::{KEY_BYTES_MAX, MEMO_BYTES_MAX, Operation, Outcome, Refusal, Request, VALUE_BYTES_MAX};
-pub use smt::Smt;
+pub use smt::{PlaceInTree, Smt, StateProof, StateProofError};
 pub use state::{Delta, State, StateRows, Tip};
 pub use verify::Verifier;
 pub use violation::Violation;

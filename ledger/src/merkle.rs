@@ -1,4 +1,7 @@
-//! The Merkle tree of RFC 6962 §2.1 over a list of leaves.
+//! The Merkle tree of RFC 6962 §2.1 over a list of leaves, with its proofs.
+//!
+//! Proofs are made from the hashes of complete subtrees, which whoever holds the tree reads by their place: level and
+//! index, for the leaves from `index << level` on, `1 << level` of them. They are checked with nothing but hashes.
 
 use crate::hash::Hash;
 
@@ -7,7 +10,8 @@ pub fn leaf_hash(bytes: &[u8]) -> Hash {
     Hash::of(&[&[0], bytes])
 }
 
-fn node_hash(left: &Hash, right: &Hash) -> Hash {
+/// Hash of a node: SHA-256(0x01 ‖ left ‖ right).
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     Hash::of(&[&[1], &left.0, &right.0])
 }
 
@@ -24,38 +28,205 @@ pub fn root(leaves: &[Hash]) -> Hash {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{leaf_hash, root};
-
-    /// Inputs and roots of the certificate-transparency project's own tests.
-    const LEAVES: [&[u8]; 8] = [
-        b"",
-        b"\x00",
-        b"\x10",
-        b"\x20\x21",
-        b"\x30\x31",
-        b"\x40\x41\x42\x43",
-        b"\x50\x51\x52\x53\x54\x55\x56\x57",
-        b"\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f",
-    ];
-    const ROOTS: [&str; 9] = [
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
-        "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
-        "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
-        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
-        "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
-        "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
-        "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
-        "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
-    ];
-
-    #[test]
-    fn known_answers() {
-        for (count, wanted) in ROOTS.iter().enumerate() {
-            let leaves: Vec<_> = LEAVES.iter().take(count).map(|leaf| leaf_hash(leaf)).collect();
-            assert_eq!(root(&leaves).to_string(), *wanted, "{count} leaves");
+/// The inclusion proof of RFC 6962 §2.1.1 for leaf `index` of `size`, the leaf's sibling first. `read` gives the hash of a
+/// complete subtree by its level and index.
+///
+/// # Errors
+/// Those of `read`.
+///
+/// # Panics
+/// If `index` is not below `size`.
+pub fn inclusion<E>(index: u64, size: u64, mut read: impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Vec<Hash>, E> {
+    assert!(index < size, "leaf {index} of {size}");
+    let (mut low, mut high) = (0, size);
+    let mut path = Vec::new();
+    while high - low > 1 {
+        let middle = low + left_part(high - low);
+        if index < middle {
+            path.push(subtree(middle, high, &mut read)?);
+            high = middle;
+        } else {
+            path.push(subtree(low, middle, &mut read)?);
+            low = middle;
         }
     }
+    path.reverse();
+    Ok(path)
 }
+
+/// The same over leaves at hand, which are hashed already.
+///
+/// # Panics
+/// If `index` is not below the number of leaves.
+pub fn inclusion_of(index: usize, leaves: &[Hash]) -> Vec<Hash> {
+    let mut rest = leaves;
+    let mut at = index;
+    let mut path = Vec::new();
+    assert!(index < leaves.len(), "leaf {index} of {}", leaves.len());
+    while rest.len() > 1 {
+        let (left, right) = rest.split_at(rest.len().next_power_of_two() / 2);
+        if at < left.len() {
+            path.push(root(right));
+            rest = left;
+        } else {
+            at -= left.len();
+            path.push(root(left));
+            rest = right;
+        }
+    }
+    path.reverse();
+    path
+}
+
+/// The consistency proof of RFC 6962 §2.1.2 between the trees of sizes `old` and `new`; empty if they are equal.
+///
+/// # Errors
+/// Those of `read`.
+///
+/// # Panics
+/// If `old` is 0 or above `new`.
+pub fn consistency<E>(old: u64, new: u64, mut read: impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Vec<Hash>, E> {
+    assert!(0 < old && old <= new, "from {old} to {new}");
+    let (mut low, mut high) = (0, new);
+    // True as long as the part that is looked at begins where the whole tree does: its hash is the old root, if it is all
+    // of the old tree, and that is known.
+    let mut whole = true;
+    let mut path = Vec::new();
+    while old != high {
+        let middle = low + left_part(high - low);
+        if old <= middle {
+            path.push(subtree(middle, high, &mut read)?);
+            high = middle;
+        } else {
+            path.push(subtree(low, middle, &mut read)?);
+            low = middle;
+            whole = false;
+        }
+    }
+    if !whole {
+        path.push(subtree(low, high, &mut read)?);
+    }
+    path.reverse();
+    Ok(path)
+}
+
+/// The largest power of two below `size`, which is above 1.
+fn left_part(size: u64) -> u64 {
+    1 << (63 - (size - 1).leading_zeros())
+}
+
+/// Hash of the leaves `low..high`, which are a part that the tree is split into somewhere.
+fn subtree<E>(low: u64, high: u64, read: &mut impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Hash, E> {
+    let size = high - low;
+    if size.is_power_of_two() {
+        let level = size.trailing_zeros();
+        // At most 63.
+        return read(level as u8, low >> level);
+    }
+    let middle = low + left_part(size);
+    Ok(node_hash(&subtree(low, middle, read)?, &subtree(middle, high, read)?))
+}
+
+/// A proof that proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MerkleError {
+    /// The leaf is beyond the tree, or the older tree is empty or larger than the newer one.
+    #[error("there is no such proof: {0} does not fit into a tree of {1}")]
+    OutOfRange(u64, u64),
+    /// A proof for this place has another number of hashes.
+    #[error("the proof has a wrong number of hashes")]
+    Length,
+    /// The hashes lead to another older root.
+    #[error("the proof does not lead to the older root")]
+    OldRoot,
+    /// The hashes lead to another newer root.
+    #[error("the proof does not lead to the newer root")]
+    NewRoot,
+}
+
+/// The root that an inclusion proof leads to (RFC 9162 §2.1.3.2). The caller compares it with one that it trusts.
+///
+/// # Errors
+/// There is no such leaf, or the proof has a wrong length.
+pub fn root_by_inclusion(leaf: Hash, index: u64, size: u64, proof: &[Hash]) -> Result<Hash, MerkleError> {
+    if index >= size {
+        return Err(MerkleError::OutOfRange(index, size));
+    }
+    let (mut node, mut last) = (index, size - 1);
+    let mut hash = leaf;
+    for sibling in proof {
+        if last == 0 {
+            return Err(MerkleError::Length);
+        }
+        if node & 1 == 1 || node == last {
+            hash = node_hash(sibling, &hash);
+            while node & 1 == 0 && node != 0 {
+                node >>= 1;
+                last >>= 1;
+            }
+        } else {
+            hash = node_hash(&hash, sibling);
+        }
+        node >>= 1;
+        last >>= 1;
+    }
+    if last == 0 { Ok(hash) } else { Err(MerkleError::Length) }
+}
+
+/// Checks that the tree of size `new` begins with all of that of size `old` (RFC 9162 §2.1.4.2).
+///
+/// # Errors
+/// What is wrong.
+pub fn check_consistency(
+    (old, old_root): (u64, Hash),
+    (new, new_root): (u64, Hash),
+    proof: &[Hash],
+) -> Result<(), MerkleError> {
+    if old == 0 || old > new {
+        return Err(MerkleError::OutOfRange(old, new));
+    }
+    if old == new {
+        return match proof {
+            [] if old_root == new_root => Ok(()),
+            [] => Err(MerkleError::NewRoot),
+            _ => Err(MerkleError::Length),
+        };
+    }
+    let mut hashes = proof.iter().copied();
+    // An old tree that is complete is itself the first hash.
+    let first = if old.is_power_of_two() { Some(old_root) } else { hashes.next() };
+    let Some(first) = first else { return Err(MerkleError::Length) };
+    let shift = (old - 1).trailing_ones();
+    let (mut node, mut last) = ((old - 1) >> shift, (new - 1) >> shift);
+    let (mut from_old, mut from_new) = (first, first);
+    for hash in hashes {
+        if last == 0 {
+            return Err(MerkleError::Length);
+        }
+        if node & 1 == 1 || node == last {
+            from_old = node_hash(&hash, &from_old);
+            from_new = node_hash(&hash, &from_new);
+            while node & 1 == 0 && node != 0 {
+                node >>= 1;
+                last >>= 1;
+            }
+        } else {
+            from_new = node_hash(&from_new, &hash);
+        }
+        node >>= 1;
+        last >>= 1;
+    }
+    if last != 0 {
+        return Err(MerkleError::Length);
+    }
+    if from_old != old_root {
+        return Err(MerkleError::OldRoot);
+    }
+    if from_new != new_root {
+        return Err(MerkleError::NewRoot);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

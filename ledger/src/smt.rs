@@ -11,6 +11,69 @@ use std::sync::Arc;
 
 use crate::hash::Hash;
 
+/// What stands where a key leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceInTree {
+    /// The key, with the SHA-256 of its value.
+    Value(Hash),
+    /// Another key, alone in the subtree: the one that was looked for is not in the tree.
+    Other {
+        /// That key.
+        key: Hash,
+        /// The SHA-256 of its value.
+        value: Hash,
+    },
+    /// Nothing: the key is not in the tree.
+    Empty,
+}
+
+/// That a key has a value, or is not in the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateProof {
+    /// What stands there.
+    pub end: PlaceInTree,
+    /// Roots of the sibling subtrees from there up to the root, zero for empty ones.
+    pub siblings: Vec<Hash>,
+}
+
+/// A state proof that proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateProofError {
+    /// More than one for each bit of a key.
+    #[error("a state proof has at most 256 hashes, this one has {0}")]
+    TooLong(usize),
+    /// The other leaf is the key itself, or does not stand where the key leads to.
+    #[error("the other leaf does not stand in the place of this key")]
+    Elsewhere,
+}
+
+impl StateProof {
+    /// The state root that this proof leads to, for `key`. The caller compares it with one that it trusts.
+    ///
+    /// # Errors
+    /// It is a proof for no tree.
+    pub fn root(&self, key: &Hash) -> Result<Hash, StateProofError> {
+        let depth = self.siblings.len();
+        if depth > 256 {
+            return Err(StateProofError::TooLong(depth));
+        }
+        let mut hash = match &self.end {
+            PlaceInTree::Value(value) => leaf_hash(key, value),
+            PlaceInTree::Empty => Hash::ZERO,
+            PlaceInTree::Other { key: other, value } => {
+                if other == key || (0..depth).any(|at| bit(other, at) != bit(key, at)) {
+                    return Err(StateProofError::Elsewhere);
+                }
+                leaf_hash(other, value)
+            }
+        };
+        for (sibling, at) in self.siblings.iter().zip((0..depth).rev()) {
+            hash = if bit(key, at) { branch_hash(sibling, &hash) } else { branch_hash(&hash, sibling) };
+        }
+        Ok(hash)
+    }
+}
+
 /// A tree. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Smt {
@@ -19,7 +82,7 @@ pub struct Smt {
 
 #[derive(Debug)]
 enum Node {
-    Leaf { key: Hash, hash: Hash },
+    Leaf { key: Hash, value: Hash, hash: Hash },
     Branch { left: Option<Arc<Node>>, right: Option<Arc<Node>>, hash: Hash },
 }
 
@@ -30,6 +93,26 @@ impl Smt {
     /// The root hash; zero for the empty tree.
     pub fn root(&self) -> Hash {
         hash(self.root.as_ref())
+    }
+
+    /// What is under `key`, with the hashes that lead from there to the root.
+    pub fn prove(&self, key: &Hash) -> StateProof {
+        let mut siblings = Vec::new();
+        let mut node = self.root.as_ref();
+        let end = loop {
+            match node.map(AsRef::as_ref) {
+                None => break PlaceInTree::Empty,
+                Some(Node::Leaf { key: found, value, .. }) if found == key => break PlaceInTree::Value(*value),
+                Some(Node::Leaf { key, value, .. }) => break PlaceInTree::Other { key: *key, value: *value },
+                Some(Node::Branch { left, right, .. }) => {
+                    let (next, sibling) = if bit(key, siblings.len()) { (right, left) } else { (left, right) };
+                    siblings.push(hash(sibling.as_ref()));
+                    node = next.as_ref();
+                }
+            }
+        };
+        siblings.reverse();
+        StateProof { end, siblings }
     }
 
     /// The tree with these keys set to the values whose hashes are given. Of a key given twice the last counts.
@@ -50,7 +133,16 @@ fn hash(node: Option<&Arc<Node>>) -> Hash {
 }
 
 fn leaf((key, value): &Change) -> Arc<Node> {
-    Arc::new(Node::Leaf { key: *key, hash: Hash::of(&[&[0], &key.0, &value.0]) })
+    Arc::new(Node::Leaf { key: *key, value: *value, hash: leaf_hash(key, value) })
+}
+
+/// Hash of a subtree with this key alone.
+fn leaf_hash(key: &Hash, value: &Hash) -> Hash {
+    Hash::of(&[&[0], &key.0, &value.0])
+}
+
+fn branch_hash(left: &Hash, right: &Hash) -> Hash {
+    Hash::of(&[&[1], &left.0, &right.0])
 }
 
 /// `changes` is sorted by key, has each key once, and shares the first `depth` bits with this subtree.
@@ -84,7 +176,7 @@ fn set(node: Option<&Arc<Node>>, changes: &[Change], depth: usize) -> Option<Arc
     let split = changes.partition_point(|(key, _)| !bit(key, depth));
     let left = set(left, &changes[..split], depth + 1);
     let right = set(right, &changes[split..], depth + 1);
-    let hash = Hash::of(&[&[1], &hash(left.as_ref()).0, &hash(right.as_ref()).0]);
+    let hash = branch_hash(&hash(left.as_ref()), &hash(right.as_ref()));
     Some(Arc::new(Node::Branch { left, right, hash }))
 }
 
@@ -96,7 +188,7 @@ fn bit(key: &Hash, depth: usize) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Change, Smt, bit};
+    use super::{Change, PlaceInTree, Smt, bit};
     use crate::hash::Hash;
 
     /// The definition, word for word.
@@ -135,6 +227,38 @@ mod tests {
                 tree = tree.update(changes);
                 let all: Vec<Change> = content.iter().map(|(key, value)| (*key, *value)).collect();
                 prop_assert_eq!(tree.root(), naive(&all, 0));
+            }
+        }
+
+        #[test]
+        fn every_key_is_proven_to_be_there_or_not(
+            changes in prop::collection::vec((key(), any::<u8>()), 0..16), asked in key(), flip in any::<usize>(),
+        ) {
+            let changes: Vec<Change> = changes.iter().map(|(key, value)| (*key, Hash::of(&[&[*value]]))).collect();
+            let tree = Smt::default().update(changes.clone());
+            let content: std::collections::BTreeMap<_, _> = changes.into_iter().collect();
+            let mut proof = tree.prove(&asked);
+            match (content.get(&asked), proof.end) {
+                (Some(value), PlaceInTree::Value(found)) => prop_assert_eq!(*value, found),
+                (None, PlaceInTree::Empty) => {}
+                (None, PlaceInTree::Other { key, value }) => prop_assert_eq!(content.get(&key), Some(&value)),
+                (there, found) => prop_assert!(false, "{:?} is proven to be {:?}", there, found),
+            }
+            prop_assert_eq!(proof.root(&asked), Ok(tree.root()));
+            // Nothing else can be proven with these hashes.
+            let end = proof.end;
+            let other = Hash::of(&[b"another value"]);
+            for lie in [PlaceInTree::Empty, PlaceInTree::Value(other), PlaceInTree::Other { key: other, value: other }] {
+                if lie != end {
+                    proof.end = lie;
+                    prop_assert_ne!(proof.root(&asked), Ok(tree.root()));
+                }
+            }
+            proof.end = end;
+            if !proof.siblings.is_empty() {
+                let at = flip % (proof.siblings.len() * 256);
+                proof.siblings[at / 256].0[at % 256 / 8] ^= 1 << (at % 8);
+                prop_assert_ne!(proof.root(&asked), Ok(tree.root()));
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::hash::Hash;
 use crate::names::{Account, NodeName, RequestId};
 use crate::pow;
 use crate::request::Request;
+use crate::smt::StateProof;
 use crate::violation::Violation;
 
 /// The last applied block.
@@ -137,6 +138,12 @@ impl State {
     /// An account's balance; `world` always has one.
     pub fn balance(&self, account: &Account) -> Option<Balance> {
         self.bank.balance(account)
+    }
+
+    /// An account's balance with the proof that leads to the state root of the tip. `None`, with its proof, for an account
+    /// that does not exist; `world` exists from its first use on.
+    pub fn prove(&self, account: &Account) -> (Option<Balance>, StateProof) {
+        self.bank.prove(account)
     }
 
     /// A key's value.

@@ -3,6 +3,7 @@
 
 mod chain;
 mod format;
+mod history;
 mod hostile;
 mod rules;
 
