@@ -36,6 +36,7 @@ pub use bytes::DecodeError;
 pub use genesis::{GENESIS_KEY, Genesis, GenesisAccount, GenesisError, GenesisInfo, GenesisTransfer, MEMBERS_MAX};
 pub use hash::{Hash, HashError};
 pub use history::{Books, effect, touches};
+pub use merkle::MerkleError;
 pub use names::{Account, NameError, NodeName, RequestId};
 pub use request::{KEY_BYTES_MAX, MEMO_BYTES_MAX, Operation, Outcome, Refusal, Request, VALUE_BYTES_MAX};
 pub use smt::{PlaceInTree, Smt, StateProof, StateProofError};

@@ -1,0 +1,1 @@
+//! Files are accepted as they are and refused with any bit altered.
