@@ -64,6 +64,51 @@ pub enum ApiRequest {
     Partition(PartitionCommand),
     /// Relay only. Answered by `Link` or `Failed`.
     Link(LinkCommand),
+    /// Where a request stands in the chain. Answered by `Found` or `Failed` (`unknown_request`).
+    Find {
+        /// Its id.
+        id: String,
+    },
+    /// The newest head that a majority has signed. Answered by `Checkpoint` or `Failed`.
+    Checkpoint {
+        /// Wait until it covers so many blocks.
+        size_min: u64,
+        /// How long the answer may take, in milliseconds.
+        timeout_ms: u32,
+    },
+    /// The public keys of all members. Answered by `Keys`.
+    Keys,
+    /// That a block is in the log tree. Answered by `Hashes` or `Failed`.
+    Inclusion {
+        /// The block's height.
+        height: u64,
+        /// Size of the tree.
+        size: u64,
+    },
+    /// That the log tree of size `new` begins with that of size `old`. Answered by `Hashes` or `Failed`.
+    Consistency {
+        /// Size of the older tree, at least 1.
+        old: u64,
+        /// Size of the newer tree.
+        new: u64,
+    },
+    /// An account's balance after a block, with its proof. Answered by `BalanceAt` or `Failed`, after any number of
+    /// `Progress`.
+    BalanceAt {
+        /// The account's name.
+        account: String,
+        /// The block's height; none: this node's head.
+        height: Option<u64>,
+    },
+    /// As `Verify`; and the chain must contain this head.
+    VerifyAgainst {
+        /// Size of its log tree.
+        size: u64,
+        /// Root of its log tree.
+        root: [u8; 32],
+    },
+    /// What this node has stored of its state. A stream of `Rows`, then `End`.
+    Rows,
 }
 
 /// What is done about the partition.
@@ -231,6 +276,50 @@ pub enum ApiReply {
     Link(LinkReply),
     /// The relay's state.
     RelayStatus(RelayStatusReply),
+    /// Where a request stands in the chain.
+    Found {
+        /// Height of its block.
+        height: u64,
+        /// Its place in that block, from 0.
+        index: u32,
+    },
+    /// A head with its signatures.
+    Checkpoint {
+        /// A signed note, see docs/format.md.
+        note: String,
+    },
+    /// The public keys of all members.
+    Keys {
+        /// In the order of the genesis file: name and key; none: not heard of yet.
+        members: Vec<(String, Option<[u8; 32]>)>,
+    },
+    /// A proof in the log tree.
+    Hashes {
+        /// In the order of RFC 6962.
+        hashes: Vec<[u8; 32]>,
+    },
+    /// An account's balance after a block.
+    BalanceAt {
+        /// The account's name.
+        account: String,
+        /// Its balance; none: there was no such account.
+        balance: Option<i128>,
+        /// The block's height.
+        height: u64,
+        /// Where another leaf stands in the place of an account that does not exist: its key and its value's hash.
+        other: Option<([u8; 32], [u8; 32])>,
+        /// Sibling subtrees from the account's place up to the root.
+        siblings: Vec<[u8; 32]>,
+    },
+    /// A part of the stored state.
+    Rows {
+        /// Height of the last block in it.
+        height: u64,
+        /// Accounts with their balances.
+        accounts: Vec<(String, i128)>,
+        /// Keys of the key-value store with the SHA-256 of their values.
+        values: Vec<(Vec<u8>, [u8; 32])>,
+    },
 }
 
 /// The recorded outcome of a write.
