@@ -10,6 +10,7 @@ use crate::bank::{Bank, Decision, Executed, IdRecord};
 use crate::block::{Block, HEADER_VERSION, Header, transaction_root};
 use crate::genesis::Genesis;
 use crate::hash::Hash;
+use crate::log_tree::{LogNode, LogTree};
 use crate::names::{Account, NodeName, RequestId};
 use crate::pow;
 use crate::request::Request;
@@ -40,6 +41,8 @@ pub struct Delta {
     pub values: Vec<(Vec<u8>, Vec<u8>)>,
     /// Used ids.
     pub ids: Vec<(RequestId, IdRecord)>,
+    /// The nodes of the log tree that are complete with the block.
+    pub log: Vec<LogNode>,
     /// The new tip.
     pub tip: Tip,
 }
@@ -53,6 +56,8 @@ pub struct StateRows {
     pub values: BTreeMap<Vec<u8>, Vec<u8>>,
     /// All ids.
     pub ids: BTreeMap<RequestId, IdRecord>,
+    /// The log tree over all blocks up to the tip.
+    pub log: LogTree,
     /// The tip.
     pub tip: Tip,
     /// Hash of block 0.
@@ -85,6 +90,7 @@ impl Executed {
 #[derive(Clone, Debug)]
 pub struct State {
     bank: Bank,
+    log: LogTree,
     tip: Tip,
     cluster_id: Hash,
     difficulty: u8,
@@ -103,26 +109,36 @@ impl State {
         let hash = genesis.hash();
         let tip = Tip { height: 0, hash, time_ms: info.time_ms, term: 0, state_root: executed.state_root };
         let (accounts, values, ids) = bank.adopt(executed)?;
-        let state = Self { bank, tip: tip.clone(), cluster_id: hash, difficulty: info.difficulty };
-        Ok((state, Delta { accounts, values, ids, tip }))
+        let mut tree = LogTree::default();
+        let log = tree.push(hash);
+        let state = Self { bank, log: tree, tip: tip.clone(), cluster_id: hash, difficulty: info.difficulty };
+        Ok((state, Delta { accounts, values, ids, log, tip }))
     }
 
     /// The state that a store has kept.
     ///
     /// # Errors
-    /// Its rows do not give the state root of its tip.
+    /// Its rows do not give the state root of its tip, or its log tree ends at another block.
     pub fn restore(rows: StateRows) -> Result<Self, Violation> {
-        let StateRows { accounts, values, ids, tip, cluster_id, difficulty } = rows;
+        let StateRows { accounts, values, ids, log, tip, cluster_id, difficulty } = rows;
         let bank = Bank::restore(accounts, values, ids);
         if bank.root() != tip.state_root {
             return Err(Violation::StateRoot { expected: bank.root(), found: tip.state_root });
         }
-        Ok(Self { bank, tip, cluster_id, difficulty })
+        if log.size() != tip.height + 1 {
+            return Err(Violation::LogSize { expected: tip.height + 1, found: log.size() });
+        }
+        Ok(Self { bank, log, tip, cluster_id, difficulty })
     }
 
     /// The last applied block.
     pub fn tip(&self) -> &Tip {
         &self.tip
+    }
+
+    /// The log tree over all blocks up to the tip.
+    pub fn log(&self) -> &LogTree {
+        &self.log
     }
 
     /// Hash of block 0.
@@ -246,8 +262,9 @@ impl State {
             state_root: executed.state_root,
         };
         let (accounts, values, ids) = self.bank.adopt(executed)?;
+        let log = self.log.push(tip.hash);
         self.tip = tip.clone();
-        Ok(Delta { accounts, values, ids, tip })
+        Ok(Delta { accounts, values, ids, log, tip })
     }
 
     /// Damages a balance without touching the tree, as a flipped bit in memory would. For tests that a damaged node

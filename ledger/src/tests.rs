@@ -78,6 +78,7 @@ fn rows(state: &State) -> StateRows {
         accounts: state.accounts().map(|(account, balance)| (account.clone(), balance)).collect(),
         values: state.values().map(|(key, value)| (key.to_vec(), value.to_vec())).collect(),
         ids: state.ids().map(|(id, record)| (id.clone(), record.clone())).collect(),
+        log: state.log().clone(),
         tip: state.tip().clone(),
         cluster_id: state.cluster_id(),
         difficulty: state.difficulty(),

@@ -5,6 +5,7 @@ use crate::amount::Balance;
 use crate::bank::IdRecord;
 use crate::block::Block;
 use crate::hash::Hash;
+use crate::log_tree::{LogNode, LogTree};
 use crate::names::{Account, RequestId};
 use crate::state::{State, Tip};
 use crate::violation::Violation;
@@ -13,6 +14,7 @@ use crate::violation::Violation;
 #[derive(Debug)]
 pub struct Verifier {
     state: State,
+    log_nodes: Vec<LogNode>,
     blocks: u64,
     transactions: u64,
 }
@@ -24,8 +26,8 @@ impl Verifier {
     /// It is none that a genesis file makes, or its state root is wrong.
     pub fn new(genesis: &[u8]) -> Result<Self, Violation> {
         let block = Block::decode(genesis)?;
-        let (state, _) = State::new(&block)?;
-        Ok(Self { state, blocks: 1, transactions: count(&block) })
+        let (state, delta) = State::new(&block)?;
+        Ok(Self { state, log_nodes: delta.log, blocks: 1, transactions: count(&block) })
     }
 
     /// Checks and executes the next block.
@@ -36,7 +38,7 @@ impl Verifier {
         let block = Block::decode(bytes)?;
         block.check_static(self.state.difficulty(), self.state.cluster_id())?;
         let executed = self.state.check(&block)?;
-        self.state.commit(executed, &block.header)?;
+        self.log_nodes = self.state.commit(executed, &block.header)?.log;
         self.blocks += 1;
         self.transactions += count(&block);
         Ok(())
@@ -45,6 +47,11 @@ impl Verifier {
     /// The state that the chain gives so far.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// The nodes of the log tree that are complete with the last block.
+    pub fn log_nodes(&self) -> &[LogNode] {
+        &self.log_nodes
     }
 
     /// Blocks verified, block 0 included.
@@ -107,6 +114,19 @@ impl Verifier {
             return Ok(());
         }
         Err(Violation::Stored { what: "the head".to_owned(), stored: show(stored), expected: show(tip) })
+    }
+
+    /// Compares the stored log tree with that of the chain.
+    ///
+    /// # Errors
+    /// They differ.
+    pub fn compare_log(&self, stored: &LogTree) -> Result<(), Violation> {
+        let log = self.state.log();
+        if stored == log {
+            return Ok(());
+        }
+        let show = |log: &LogTree| format!("{} blocks with root {}", log.size(), log.root());
+        Err(Violation::Stored { what: "the log tree".to_owned(), stored: show(stored), expected: show(log) })
     }
 }
 

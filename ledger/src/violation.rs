@@ -121,6 +121,14 @@ pub enum Violation {
     /// Block 0 is not one that a genesis file makes.
     #[error("block 0 is no genesis block: {0}")]
     Genesis(String),
+    /// The log tree has another number of blocks than the chain.
+    #[error("the log tree holds {found} blocks where the chain has {expected}")]
+    LogSize {
+        /// Of the chain.
+        expected: u64,
+        /// In the tree.
+        found: u64,
+    },
     /// Something stored differs from what the chain gives.
     #[error("{what} is stored as {stored}, but the chain gives {expected}")]
     Stored {

@@ -28,7 +28,15 @@ fn answer(hub: &Hub, request: &ApiRequest) -> ApiReply {
         | ApiRequest::Watch
         | ApiRequest::Block { .. }
         | ApiRequest::Blocks { .. }
-        | ApiRequest::Verify => {
+        | ApiRequest::Verify
+        | ApiRequest::VerifyAgainst { .. }
+        | ApiRequest::Find { .. }
+        | ApiRequest::Checkpoint { .. }
+        | ApiRequest::Keys
+        | ApiRequest::Inclusion { .. }
+        | ApiRequest::Consistency { .. }
+        | ApiRequest::BalanceAt { .. }
+        | ApiRequest::Rows => {
             return failed("wrong_socket", "this is the relay's socket: ask a node's");
         }
     };

@@ -55,6 +55,11 @@ pub fn respell_row(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
         rows::PEER if key.len() == 2 => {
             rows::unseal_number(key, value).map(|incarnation| rows::seal_number(key, incarnation))
         }
+        rows::LOG => {
+            let (level, index) = rows::parse_log_key(key)?;
+            assert_eq!(rows::log_key(level, index)[..], *key);
+            rows::unseal_32(key, value).map(|hash| rows::seal_32(key, &hash))
+        }
         ACCOUNT => rows::unseal_balance(key, value).map(|balance| rows::seal_balance(key, balance)),
         rows::VALUE => rows::unseal(key, value).map(|payload| rows::seal(key, payload.to_vec())),
         rows::IDS => respell_ids(key, value),

@@ -4,16 +4,18 @@
 //!
 //! The disk outlives the store, as a real one does: [`MemoryDisk`] is kept by the test, [`MemoryStore`] by the node.
 
+mod image;
+
 use crate::{
     error::StoreError,
     meta::{self, Meta},
-    shape::{Reach, Runs, check_hard},
+    shape::check_hard,
     types::{Batch, Expected, Opened, Reader, StateWrite, Store, StoredRows},
 };
-use raftbank_consensus::{Durable, Entry, HardState, Index, NodeId, Record, Term, Write};
-use raftbank_ledger::{Account, Balance, Block, Delta, IdRecord, RequestId, State, StateRows, Tip};
+use image::{Image, Step};
+use raftbank_consensus::{Entry, HardState, Index, Record, Term, Write};
+use raftbank_ledger::{Block, Hash};
 use std::{
-    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -351,136 +353,11 @@ impl Reader for MemoryReader {
 
     fn rows(&self) -> Result<StoredRows, StoreError> {
         let inner = self.0.lock();
-        Ok(StoredRows { applied: inner.current.reach.applied, rows: inner.current.state_rows() })
-    }
-}
-
-/// The smallest changes a power cut can tell apart.
-enum Step {
-    Hard(HardState),
-    Cut(Index),
-    Append(Record),
-    Peer(NodeId, u64),
-    State(Box<StateWrite>),
-    ClearRejoining,
-}
-
-/// The contents of a disk.
-#[derive(Clone)]
-struct Image {
-    meta: Meta,
-    hard: HardState,
-    records: BTreeMap<Index, Record>,
-    runs: Runs,
-    reach: Reach,
-    applied_term: Term,
-    tip: Tip,
-    accounts: BTreeMap<Account, Balance>,
-    values: BTreeMap<Vec<u8>, Vec<u8>>,
-    ids: BTreeMap<RequestId, IdRecord>,
-    blocks: BTreeMap<u64, Index>,
-    peers: BTreeMap<NodeId, u64>,
-    difficulty: u8,
-}
-
-impl Image {
-    fn new(meta: &Meta, genesis: &Block) -> Result<Image, StoreError> {
-        let cluster_id = genesis.hash();
-        if meta.cluster_id != cluster_id {
-            return Err(StoreError::Mismatch {
-                dir: name(),
-                what: "cluster id",
-                expected: cluster_id.to_string(),
-                found: meta.cluster_id.to_string(),
-            });
-        }
-        let (_, delta) = State::new(genesis)
-            .map_err(|error| StoreError::corrupt(format!("the genesis block does not execute: {error}")))?;
-        let record = Record { index: 0, term: 0, entry: Some(Entry::from(genesis.encode())) };
-        let mut image = Image {
-            meta: meta.clone(),
-            hard: HardState { term: 0, vote: None },
-            records: BTreeMap::from([(0, record)]),
-            runs: Runs::default(),
-            reach: Reach { last_index: 0, applied: 0, height: 0 },
-            applied_term: 0,
-            tip: delta.tip.clone(),
-            accounts: BTreeMap::new(),
-            values: BTreeMap::new(),
-            ids: BTreeMap::new(),
-            blocks: BTreeMap::new(),
-            peers: BTreeMap::new(),
-            difficulty: genesis.header.difficulty,
-        };
-        image.apply_delta(&delta, 0);
-        Ok(image)
+        Ok(StoredRows { applied: inner.current.reach.applied, rows: inner.current.state_rows()? })
     }
 
-    fn apply(&mut self, step: &Step) {
-        match step {
-            Step::Hard(hard) => self.hard = *hard,
-            Step::Cut(from) => {
-                self.records.split_off(from);
-                self.runs.cut(*from);
-                self.reach.last_index = from - 1;
-            }
-            Step::Append(record) => {
-                self.runs.push(record.index, record.term);
-                self.reach.last_index = record.index;
-                self.records.insert(record.index, record.clone());
-            }
-            Step::Peer(node, incarnation) => {
-                self.peers.insert(*node, *incarnation);
-            }
-            Step::State(write) => {
-                self.reach.advance(write);
-                self.applied_term = write.term;
-                if let Some(delta) = &write.delta {
-                    self.apply_delta(delta, write.index);
-                }
-            }
-            Step::ClearRejoining => self.meta.rejoining = false,
-        }
-    }
-
-    fn apply_delta(&mut self, delta: &Delta, index: Index) {
-        self.accounts.extend(delta.accounts.iter().cloned());
-        self.values.extend(delta.values.iter().cloned());
-        self.ids.extend(delta.ids.iter().cloned());
-        self.blocks.insert(delta.tip.height, index);
-        self.tip = delta.tip.clone();
-    }
-
-    fn state_rows(&self) -> StateRows {
-        StateRows {
-            accounts: self.accounts.clone(),
-            values: self.values.clone(),
-            ids: self.ids.clone(),
-            tip: self.tip.clone(),
-            cluster_id: self.meta.cluster_id,
-            difficulty: self.difficulty,
-        }
-    }
-
-    fn opened(&self) -> Result<Opened, StoreError> {
-        let applied = self.reach.applied;
-        let state = State::restore(self.state_rows()).map_err(|error| {
-            StoreError::corrupt(format!("the stored state is not the one that was written: {error}"))
-        })?;
-        Ok(Opened {
-            meta: self.meta.clone(),
-            durable: Durable {
-                hard: self.hard,
-                terms: self.runs.as_slice().to_vec(),
-                last_index: self.reach.last_index,
-                committed: applied,
-                tail: self.records.range(applied + 1..).map(|(_, record)| record.clone()).collect(),
-            },
-            applied,
-            state,
-            peers: self.peers.clone(),
-            notes: Vec::new(),
-        })
+    fn log_node(&self, level: u8, index: u64) -> Result<Option<Hash>, StoreError> {
+        self.0.lock().current.log_node(level, index)
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `b` height u64 | index u64 of the block's record |
 //! | `a` account name | balance i128 |
 //! | `v` key | value |
+//! | `l` level u8, index u64 | hash [32] of a complete subtree of the log tree over the blocks from index << level on |
 //! | `i` height u64, part u16 | ids of that block: per id u8 length, id, index u32, digest, outcome u8 |
 //!
 //! All values but those of `r` end with the CRC-32 of key and value. Ids are kept per block and not per id: the node
@@ -25,6 +26,7 @@ pub(crate) const HARD: u8 = b'h';
 pub(crate) const PEER: u8 = b'p';
 pub(crate) const APPLIED: u8 = b's';
 pub(crate) const BLOCK: u8 = b'b';
+pub(crate) const LOG: u8 = b'l';
 pub(crate) const ACCOUNT: u8 = b'a';
 pub(crate) const VALUE: u8 = b'v';
 pub(crate) const IDS: u8 = b'i';
@@ -96,6 +98,21 @@ pub(crate) fn parse_number_key(kind: u8, key: &[u8]) -> Option<u64> {
     (*first == kind).then_some(u64::from_be_bytes(rest.try_into().ok()?))
 }
 
+/// Key of a node of the log tree.
+pub(crate) fn log_key(level: u8, index: u64) -> [u8; 10] {
+    let mut key = [LOG; 10];
+    key[1] = level;
+    key[2..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// Level and index in such a key.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn parse_log_key(key: &[u8]) -> Option<(u8, u64)> {
+    let (level, index) = key.strip_prefix(&[LOG])?.split_first()?;
+    Some((*level, u64::from_be_bytes(index.try_into().ok()?)))
+}
+
 /// Key of an account (`a`) or value (`v`).
 pub(crate) fn named_key(kind: u8, name: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + name.len());
@@ -125,6 +142,16 @@ pub(crate) fn seal_number(key: &[u8], number: u64) -> Vec<u8> {
 /// A sealed number read back.
 pub(crate) fn unseal_number(key: &[u8], value: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(unseal(key, value)?.try_into().ok()?))
+}
+
+/// 32 sealed bytes: a hash of the log tree.
+pub(crate) fn seal_32(key: &[u8], bytes: &[u8; 32]) -> Vec<u8> {
+    seal(key, bytes.to_vec())
+}
+
+/// 32 sealed bytes read back.
+pub(crate) fn unseal_32(key: &[u8], value: &[u8]) -> Option<[u8; 32]> {
+    unseal(key, value)?.try_into().ok()
 }
 
 /// A sealed balance.

@@ -13,6 +13,12 @@ pub(crate) fn check_hard(old: &HardState, new: &HardState) -> Result<(), StoreEr
     Ok(())
 }
 
+/// True if the log tree of the chain up to `height` has this node: all blocks under it are there.
+pub(crate) fn log_has(height: u64, level: u8, index: u64) -> bool {
+    // Shifting the size, not the index: no place is too far off to be asked for.
+    height.checked_add(1).is_some_and(|size| size.checked_shr(u32::from(level)).unwrap_or(0) > index)
+}
+
 /// The runs of terms of records 1 to the last: ascending in index and term.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Runs(Vec<TermRun>);
@@ -124,6 +130,26 @@ mod tests {
 
     fn record(index: Index, term: Term) -> Record {
         Record { index, term, entry: None }
+    }
+
+    #[test]
+    fn a_log_node_is_there_once_all_blocks_under_it_are() {
+        for (height, level, index, there) in [
+            (0, 0, 0, true),
+            (0, 0, 1, false),
+            (0, 1, 0, false),
+            (6, 2, 0, true),
+            (6, 2, 1, false),
+            (6, 1, 2, true),
+            (6, 1, 3, false),
+            (7, 3, 0, true),
+            (7, 64, 0, false),
+            (7, 255, 0, false),
+            (7, 1, u64::MAX, false),
+            (u64::MAX - 1, 63, 0, true),
+        ] {
+            assert_eq!(log_has(height, level, index), there, "{height}: {level}, {index}");
+        }
     }
 
     #[test]

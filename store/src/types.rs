@@ -129,6 +129,13 @@ pub trait Reader: Send + Sync + Clone {
     /// `Io` or `Corrupt`.
     fn rows(&self) -> Result<StoredRows, StoreError>;
 
+    /// The hash of a complete subtree of the log tree, over blocks `index << level` up to, but not including,
+    /// `(index + 1) << level`; `None` while not all of those are applied.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt`: also if it should be there and is not.
+    fn log_node(&self, level: u8, index: u64) -> Result<Option<Hash>, StoreError>;
+
     /// Every record from `from` on, read in portions of about `portion_bytes` bytes, to the end of the log at that time.
     fn walk(&self, from: Index, portion_bytes: usize) -> Walk<Self> {
         Walk { reader: self.clone(), next: from, portion_bytes, portion: Vec::new().into_iter(), ended: false }

@@ -6,6 +6,7 @@ mod common;
 use common::Chain;
 use proptest::prelude::*;
 use raftbank_consensus::{HardState, Index, NodeId, TermRun, Write};
+use raftbank_ledger::merkle;
 use raftbank_store::{
     Batch, MemoryDisk, MemoryReader, MemoryStore, Opened, Reader, SledReader, SledStore, Store, StoreError,
 };
@@ -207,10 +208,27 @@ impl Model {
         let stored = reader.rows().unwrap();
         assert_eq!(stored.applied, self.applied);
         assert_eq!(stored.rows.tip, tip);
+        assert_eq!(stored.rows.log, *self.chain.state_at(self.applied).log());
+        self.check_log(reader, tip.height);
         let accounts: BTreeMap<_, _> = stored.rows.accounts.into_iter().collect();
         let expected: BTreeMap<_, _> =
             self.chain.state_at(self.applied).accounts().map(|(name, balance)| (name.clone(), balance)).collect();
         assert_eq!(accounts, expected);
+    }
+
+    /// Every complete node of the log tree is there, and no other.
+    fn check_log(&self, reader: &impl Reader, height: u64) {
+        let hashes: Vec<_> = self.chain.hashes(self.applied).iter().map(|hash| merkle::leaf_hash(&hash.0)).collect();
+        for level in 0..10_u8 {
+            let complete = (height + 1) >> level;
+            for index in 0..complete {
+                let under = &hashes[(index << level) as usize..((index + 1) << level) as usize];
+                assert_eq!(reader.log_node(level, index).unwrap(), Some(merkle::root(under)), "{level}, {index}");
+            }
+            assert_eq!(reader.log_node(level, complete).unwrap(), None);
+        }
+        assert_eq!(reader.log_node(64, 0).unwrap(), None);
+        assert_eq!(reader.log_node(1, u64::MAX).unwrap(), None);
     }
 
     fn check_opened(&self, opened: &Opened) {
@@ -224,6 +242,7 @@ impl Model {
         assert_eq!(opened.meta.rejoining, self.rejoining);
         let state = self.chain.state_at(self.applied);
         assert_eq!(opened.state.tip(), state.tip());
+        assert_eq!(opened.state.log(), state.log());
         assert_eq!(opened.state.ids().count(), state.ids().count());
     }
 }

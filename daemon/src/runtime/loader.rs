@@ -45,6 +45,7 @@ mod tests {
     use std::time::Duration;
 
     use raftbank_consensus::{Entry, NodeId, Record};
+    use raftbank_ledger::Hash;
     use raftbank_store::{Reader, StoreError, StoredRows};
 
     use super::{Load, Loader, QUEUE_MAX};
@@ -64,6 +65,10 @@ mod tests {
 
         fn rows(&self) -> Result<StoredRows, StoreError> {
             Err(StoreError::Io { what: "reading".to_owned(), source: std::io::Error::other("not here") })
+        }
+
+        fn log_node(&self, _level: u8, _index: u64) -> Result<Option<Hash>, StoreError> {
+            Ok(None)
         }
     }
 

@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use raftbank_consensus::{Entry, Record};
-use raftbank_ledger::{Account, Amount, Block, Genesis, NodeName, Operation, Request, RequestId, State, StateRows};
+use raftbank_ledger::{
+    Account, Amount, Block, Genesis, Hash, LogNode, NodeName, Operation, Request, RequestId, State, StateRows,
+};
 use raftbank_store::{Reader, StoreError, StoredRows};
 
 use super::{Report, books, json, table};
@@ -12,6 +15,7 @@ struct Books {
     records: Arc<Vec<Record>>,
     rows: Arc<StateRows>,
     applied: u64,
+    log: Arc<BTreeMap<(u8, u64), Hash>>,
     /// The height at which the block after it is handed out.
     misplaced: Option<u64>,
 }
@@ -31,6 +35,10 @@ impl Reader for Books {
     fn rows(&self) -> Result<StoredRows, StoreError> {
         Ok(StoredRows { applied: self.applied, rows: (*self.rows).clone() })
     }
+
+    fn log_node(&self, level: u8, index: u64) -> Result<Option<Hash>, StoreError> {
+        Ok(self.log.get(&(level, index)).copied())
+    }
 }
 
 fn account(name: &str) -> Account {
@@ -43,7 +51,8 @@ fn make(blocks: u64, uncommitted: u64) -> Books {
         r#"{"name":"t","salt":"s","members":["n1"],"difficulty":0,"time_ms":1,"accounts":[{"name":"alice"}]}"#;
     let genesis: Genesis = serde_json::from_str(genesis).expect("valid");
     let block = genesis.block().expect("valid");
-    let (mut state, _) = State::new(&block).expect("valid");
+    let (mut state, delta) = State::new(&block).expect("valid");
+    let mut nodes: Vec<LogNode> = delta.log;
     let mut records = vec![
         Record { index: 0, term: 0, entry: Some(Entry::from(block.encode())) },
         Record { index: 1, term: 1, entry: None },
@@ -58,7 +67,7 @@ fn make(blocks: u64, uncommitted: u64) -> Books {
         let executed = state.execute(vec![request]);
         let header = executed.seal(&state, 1, NodeName::parse("n1").expect("valid"), 2);
         let block = Block { header, entries: executed.entries.clone() };
-        state.commit(executed, &block.header).expect("the state it was executed on");
+        nodes.extend(state.commit(executed, &block.header).expect("the state it was executed on").log);
         records.push(Record { index: number + 1, term: 1, entry: Some(Entry::from(block.encode())) });
     }
     let (state, applied) = applied.unwrap_or((state, blocks + 1));
@@ -66,11 +75,13 @@ fn make(blocks: u64, uncommitted: u64) -> Books {
         accounts: state.accounts().map(|(name, balance)| (name.clone(), balance)).collect(),
         values: state.values().map(|(key, value)| (key.to_vec(), value.to_vec())).collect(),
         ids: state.ids().map(|(id, record)| (id.clone(), record.clone())).collect(),
+        log: state.log().clone(),
         tip: state.tip().clone(),
         cluster_id: state.cluster_id(),
         difficulty: state.difficulty(),
     };
-    Books { records: Arc::new(records), rows: Arc::new(rows), applied, misplaced: None }
+    let log = nodes.into_iter().map(|node| ((node.level, node.index), node.hash)).collect();
+    Books { records: Arc::new(records), rows: Arc::new(rows), applied, log: Arc::new(log), misplaced: None }
 }
 
 fn verify(books_: &Books) -> Report {

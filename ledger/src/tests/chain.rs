@@ -344,6 +344,28 @@ fn stored_rows_that_do_not_give_the_root_are_refused() {
 }
 
 #[test]
+fn a_state_has_the_log_tree_of_its_chain() {
+    let (mut state, delta) = State::new(&genesis().block().unwrap()).unwrap();
+    let mut hashes = vec![merkle::leaf_hash(&state.cluster_id().0)];
+    assert_eq!(delta.log, [LogNode { level: 0, index: 0, hash: hashes[0] }]);
+    let mut verifier = Verifier::new(&genesis().block().unwrap().encode()).unwrap();
+    for number in 0..5 {
+        let before = state.log().clone();
+        let (block, _) = push(&mut state, vec![request(&format!("r{number}"), put("k", "v"))]);
+        hashes.push(merkle::leaf_hash(&block.hash().0));
+        assert_eq!(state.log().root(), merkle::root(&hashes));
+        verifier.push(&block.encode()).unwrap();
+        assert_eq!(verifier.log_nodes(), before.clone().push(block.hash()));
+        verifier.compare_log(state.log()).unwrap();
+        assert!(matches!(verifier.compare_log(&before), Err(Violation::Stored { .. })));
+    }
+    let mut wrong = rows(&state);
+    wrong.log.push(Hash::ZERO);
+    assert!(matches!(State::restore(wrong), Err(Violation::LogSize { expected: 6, found: 7 })));
+    assert_eq!(State::restore(rows(&state)).unwrap().log(), state.log());
+}
+
+#[test]
 fn a_balance_that_changed_after_execution_is_found_before_anything_is_committed() {
     let (mut state, _) = State::new(&genesis().block().unwrap()).unwrap();
     let before: Vec<_> = state.accounts().map(|(account, balance)| (account.clone(), balance)).collect();

@@ -38,6 +38,9 @@ fn keys_are_golden_and_order_as_their_numbers() {
     assert_eq!(ids_key(7, 1), *b"i\0\0\0\0\0\0\0\x07\0\x01");
     assert_eq!(number_key(RUN, 9), *b"t\0\0\0\0\0\0\0\x09");
     assert_eq!(named_key(ACCOUNT, b"alice"), b"aalice");
+    assert_eq!(log_key(2, 0x0103), *b"l\x02\0\0\0\0\0\0\x01\x03");
+    assert_eq!(parse_log_key(&log_key(2, 7)), Some((2, 7)));
+    assert_eq!(parse_log_key(&log_key(2, 7)[..9]), None);
     assert_eq!(parse_record_key(&record_key(5, 6)), Some((5, 6)));
     assert_eq!(parse_record_key(&ids_key(5, 6)), None);
     assert_eq!(parse_number_key(BLOCK, &number_key(BLOCK, 5)), Some(5));
@@ -57,6 +60,11 @@ fn values_are_golden_and_read_back() {
     let key = number_key(BLOCK, 2);
     assert_eq!(seal_number(&key, 3), sealed(&key, b"\0\0\0\0\0\0\0\x03"));
     assert_eq!(unseal_number(&key, &seal_number(&key, 3)), Some(3));
+
+    let key = log_key(1, 2);
+    assert_eq!(seal_32(&key, &[0x33; 32]), sealed(&key, &[0x33; 32]));
+    assert_eq!(unseal_32(&key, &sealed(&key, &[0x33; 32])), Some([0x33; 32]));
+    assert_eq!(unseal_32(&key, &sealed(&key, &[0x33; 31])), None);
 
     let key = named_key(ACCOUNT, b"world");
     assert_eq!(seal_balance(&key, -2), sealed(&key, &(-2_i128).to_be_bytes()));
@@ -122,6 +130,7 @@ fn no_flipped_bit_of_a_sealed_row_passes_and_no_row_passes_under_another_key() {
         (vec![APPLIED], seal_applied(&applied())),
         (b"aalice".to_vec(), seal_balance(b"aalice", 7)),
         (key.to_vec(), seal_ids(5, &ids(1))[0].1.clone()),
+        (log_key(1, 2).to_vec(), seal_32(&log_key(1, 2), &[0x33; 32])),
         (b"vkey".to_vec(), seal(b"vkey", Vec::new())),
     ];
     for (key, value) in rows {

@@ -332,6 +332,10 @@ impl Pending {
         for (id, record) in &delta.ids {
             applied.ids.add(id, record);
         }
+        for node in &delta.log {
+            let key = rows::log_key(node.level, node.index);
+            self.insert(&key, rows::seal_32(&key, &node.hash.0));
+        }
         let key = rows::number_key(rows::BLOCK, delta.tip.height);
         self.insert(&key, rows::seal_number(&key, index));
         applied.tip = delta.tip.clone();

@@ -6,11 +6,11 @@ use crate::{
     error::StoreError,
     record::{self, Head},
     rows::{self, Applied, IdsSum},
-    shape::Reach,
+    shape::{Reach, log_has},
     types::{Reader, StoredRows},
 };
 use raftbank_consensus::{Entry, Index, Record};
-use raftbank_ledger::{Account, Hash, StateRows};
+use raftbank_ledger::{Account, Hash, LogTree, StateRows, log_tree::peak_places};
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
@@ -86,6 +86,14 @@ impl Reader for SledReader {
         let (applied, rows) = load(&self.tree, self.cluster_id, self.difficulty)?;
         Ok(StoredRows { applied: applied.index, rows })
     }
+
+    fn log_node(&self, level: u8, index: u64) -> Result<Option<Hash>, StoreError> {
+        let reach = self.reach();
+        if !log_has(reach.height, level, index) {
+            return Ok(None);
+        }
+        log_node(&self.tree, level, index).map(Some)
+    }
 }
 
 /// The record index and bytes of an applied block.
@@ -99,6 +107,22 @@ pub(super) fn block_at(tree: &Tree, height: u64) -> Result<(Index, Entry), Store
         Some((Record { entry: Some(entry), .. }, _)) => Ok((index, entry)),
         _ => Err(tree.corrupt(format!("record {index} should hold block {height} and does not"))),
     }
+}
+
+/// A node of the log tree that must be there.
+pub(super) fn log_node(tree: &Tree, level: u8, index: u64) -> Result<Hash, StoreError> {
+    let key = rows::log_key(level, index);
+    tree.get(&key)?
+        .and_then(|value| rows::unseal_32(&key, &value))
+        .map(Hash)
+        .ok_or_else(|| tree.corrupt(format!("node {index} at level {level} of the log tree is missing or damaged")))
+}
+
+/// The log tree over `size` blocks.
+fn load_log(tree: &Tree, size: u64) -> Result<LogTree, StoreError> {
+    let peaks = peak_places(size).into_iter().map(|(level, index)| log_node(tree, level, index));
+    LogTree::from_peaks(size, peaks.collect::<Result<_, _>>()?)
+        .ok_or_else(|| tree.corrupt(format!("the log tree of {size} blocks has not the peaks it should have")))
 }
 
 /// Where the state stands.
@@ -157,6 +181,8 @@ pub(super) fn load(tree: &Tree, cluster_id: Hash, difficulty: u8) -> Result<(App
             sum.count, applied.ids.count
         )));
     }
-    let rows = StateRows { accounts, values, ids, tip: applied.tip.clone(), cluster_id, difficulty };
+    let size = applied.tip.height.saturating_add(1);
+    let log = load_log(tree, size)?;
+    let rows = StateRows { accounts, values, ids, log, tip: applied.tip.clone(), cluster_id, difficulty };
     Ok((applied, rows))
 }

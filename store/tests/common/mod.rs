@@ -64,6 +64,12 @@ impl Chain {
         self.links.iter().skip(from as usize).map(|link| link.record.clone()).collect()
     }
 
+    /// Hashes of all blocks up to the one of record `index`, block 0 first.
+    pub fn hashes(&self, index: Index) -> Vec<Hash> {
+        let links = &self.links[..=index as usize];
+        links.iter().filter_map(|link| Some(link.delta.as_ref()?.tip.hash)).collect()
+    }
+
     /// Forgets the records from `from` on.
     pub fn cut(&mut self, from: Index) {
         self.links.truncate(from as usize);

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use raftbank_consensus::{Entry, Index, Record, Write};
 use raftbank_ledger::{
-    Account, Amount, Block, Decision, Delta, Genesis, GenesisAccount, Header, NodeName, Operation, Request, RequestId,
-    State, StateRows, Verifier, pow,
+    Account, Amount, Block, Decision, Delta, Genesis, GenesisAccount, Hash, Header, NodeName, Operation, Request,
+    RequestId, State, StateRows, Verifier, pow,
 };
 use raftbank_store::{Batch, StateWrite};
 
@@ -122,10 +122,17 @@ impl Chain {
             accounts: state.accounts().map(|(account, balance)| (account.clone(), balance)).collect(),
             values: state.values().map(|(key, value)| (key.to_vec(), value.to_vec())).collect(),
             ids: state.ids().map(|(id, record)| (id.clone(), record.clone())).collect(),
+            log: state.log().clone(),
             tip: state.tip().clone(),
             cluster_id: state.cluster_id(),
             difficulty: state.difficulty(),
         }
+    }
+
+    /// A node of the log tree.
+    pub fn log_node(&self, level: u8, index: u64) -> Option<Hash> {
+        let mut nodes = self.deltas.iter().flatten().flat_map(|delta| &delta.log);
+        nodes.find(|node| (node.level, node.index) == (level, index)).map(|node| node.hash)
     }
 
     /// Appends records to a log.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use raftbank_consensus::{Entry, HardState, Index, NodeId, Record, Write};
-use raftbank_ledger::NodeName;
+use raftbank_ledger::{Hash, NodeName};
 use raftbank_store::{
     Batch, Expected, FORMAT, MemoryDisk, Meta, Opened, Reader, SledStore, Store, StoreError, StoredRows,
 };
@@ -232,6 +232,10 @@ impl Reader for Books {
 
     fn rows(&self) -> Result<StoredRows, StoreError> {
         Ok(StoredRows { applied: self.0.last_index(), rows: self.0.rows() })
+    }
+
+    fn log_node(&self, level: u8, index: u64) -> Result<Option<Hash>, StoreError> {
+        Ok(self.0.log_node(level, index))
     }
 }
 
