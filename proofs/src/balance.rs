@@ -46,6 +46,9 @@ impl BalanceProof {
         let mut lines = Lines::new(WHAT, text, PROOF_BYTES_MAX)?;
         lines.exactly(FIRST_LINE)?;
         let account = Account::parse(lines.field("account")?).map_err(|error| ProofError::malformed(WHAT, error))?;
+        if text::hash(WHAT, lines.field("key")?)? != account_key(&account) {
+            return Err(ProofError::malformed(WHAT, "its key is not that of the account"));
+        }
         let balance = match lines.field("balance")? {
             "none" => None,
             number => Some(number.parse().map_err(|_| ProofError::malformed(WHAT, "its balance is not a number"))?),
@@ -91,7 +94,8 @@ fn other_leaf(text: &str) -> Result<(Hash, Hash), ProofError> {
 impl fmt::Display for BalanceProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { account, balance, header, other, siblings, log } = self;
-        writeln!(f, "{FIRST_LINE}\naccount {account}")?;
+        // Without the key an altered name might be that of another account that does not exist: true, and not asked for.
+        writeln!(f, "{FIRST_LINE}\naccount {account}\nkey {}", text::base64(&account_key(account).0))?;
         match balance {
             Some(balance) => writeln!(f, "balance {balance}")?,
             None => writeln!(f, "balance none")?,

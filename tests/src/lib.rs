@@ -12,4 +12,5 @@ pub mod powercut;
 pub mod process;
 pub mod sim;
 pub mod torture;
+pub mod vectors;
 pub mod volume;
