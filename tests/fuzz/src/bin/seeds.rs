@@ -52,7 +52,32 @@ fn main() -> std::io::Result<()> {
     let files = ["\x01from,to,amount\na,b,1\r\n\nb,a,2,x\n", "\x00a,b,1,x,\"rent, \"\"May\"\"\nand June\"\na,b,3,y\n"];
     corpora.add("batch_csv", files.map(|text| text.as_bytes().to_vec()))?;
     corpora.add("groups", ["\x02n1,n2/n3", "\x02 n3 / n1/n2", "\x00n1"].map(|text| text.as_bytes().to_vec()))?;
+    corpora.add("proofs", proofs()?)?;
     corpora.add("node_step", scripts())
+}
+
+/// The published vectors, each behind the byte that says what it is.
+fn proofs() -> std::io::Result<Vec<Vec<u8>>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors");
+    let mut seeds = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (name, content) = (entry.file_name(), std::fs::read(entry.path())?);
+        let name = name.to_string_lossy();
+        let kinds = ["receipt", "balance", "consistency", "checkpoint", "keys", "-", "-", "request", "chain"];
+        let Some(kind) = kinds.iter().position(|kind| name.starts_with(kind)) else { continue };
+        // Entries and blocks are read a line at a time; a line of a keys file is a key, too.
+        let lines = content.split(|byte| *byte == b'\n').map(<[u8]>::to_vec);
+        match kind {
+            7 | 8 => seeds.extend(lines.map(|line| [&[kind as u8][..], &line].concat())),
+            4 => seeds.extend(lines.map(|line| [&[5][..], &line].concat())),
+            _ => {}
+        }
+        if kind < 7 {
+            seeds.push([&[kind as u8][..], &content].concat());
+        }
+    }
+    Ok(seeds)
 }
 
 fn account(name: &str) -> Account {
@@ -151,6 +176,14 @@ fn api_requests(request: &Request) -> Vec<ApiRequest> {
         ApiRequest::Block { height: 1 },
         ApiRequest::Blocks { from: 0, to: Some(3) },
         ApiRequest::Verify,
+        ApiRequest::Find { id: "r1".into() },
+        ApiRequest::Checkpoint { size_min: 1, timeout_ms },
+        ApiRequest::Keys,
+        ApiRequest::Inclusion { height: 0, size: 1 },
+        ApiRequest::Consistency { old: 1, new: 1 },
+        ApiRequest::BalanceAt { account: "alice".into(), height: Some(0) },
+        ApiRequest::VerifyAgainst { size: 1, root: [1; 32] },
+        ApiRequest::Rows,
         ApiRequest::Partition(PartitionCommand::Set { groups: "n1/n2".into(), for_ms: Some(1) }),
         ApiRequest::Link(LinkCommand::Loss { percent: 2.5, for_ms: None }),
         ApiRequest::Link(LinkCommand::Cut { a: "n1".into(), b: "n2".into(), one_way: true, for_ms: None }),
@@ -170,6 +203,18 @@ fn api_replies(genesis: &Block) -> Vec<ApiReply> {
         ApiReply::Event(WatchEvent::Balance { account: "alice".into(), balance: 5, height }),
         ApiReply::Block { bytes: genesis.encode() },
         ApiReply::Progress { done: 1, total: 2 },
+        ApiReply::Found { height, index: 1 },
+        ApiReply::Checkpoint { note: "note".into() },
+        ApiReply::Keys { members: vec![("n1".into(), Some([1; 32])), ("n2".into(), None)] },
+        ApiReply::Hashes { hashes: vec![[1; 32]] },
+        ApiReply::BalanceAt {
+            account: "alice".into(),
+            balance: None,
+            height,
+            other: Some(([1; 32], [2; 32])),
+            siblings: vec![[3; 32]],
+        },
+        ApiReply::Rows { height, accounts: vec![("alice".into(), -5)], values: vec![(b"k".to_vec(), [1; 32])] },
         ApiReply::Partition { groups: vec![vec!["n1".into()]], heals_in_ms: Some(9) },
     ]
 }
