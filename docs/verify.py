@@ -666,10 +666,13 @@ def check_receipt(data, keys, request=None):
 def check_balance(data, keys):
     lines, *proof = parts_of(data, 4, "the balance proof")
     need(lines.pop(0) == "raftbank balance v1", "the first line is not that of a balance proof")
-    account, balance = name(ACCOUNT, field(lines, "account"), "account name"), field(lines, "balance")
+    account = name(ACCOUNT, field(lines, "account"), "account name")
+    key, other = unb64(field(lines, "key"), "the key", 32), None
+    need(key == account_key(account), "the key is not that of the account")
+    balance = field(lines, "balance")
     header = header_decode(unb64(field(lines, "block"), "the header"))
-    spelled = f"raftbank balance v1\naccount {account}\nbalance {balance}\nblock {b64(header.encode())}\n"
-    key, other = account_key(account), None
+    spelled = (f"raftbank balance v1\naccount {account}\nkey {b64(key)}\nbalance {balance}\n"
+               f"block {b64(header.encode())}\n")
     if balance != "none":
         number = decimal(balance, -2**127 if account == "world" else 0, I63, "the balance")
         root, said = state_leaf(key, account_value(number))[0], f"{account} had {number}"

@@ -282,7 +282,8 @@ class Bank:
         if key not in found:
             other = "".join(f"other {b64(k + H(value))}\n" for k, value in found.items())
         balance = block["balances"].get(account, "none")
-        return (f"raftbank balance v1\naccount {account}\nbalance {balance}\nblock {b64(block['header'])}\n{other}"
+        return (f"raftbank balance v1\naccount {account}\nkey {b64(key)}\nbalance {balance}\n"
+                f"block {b64(block['header'])}\n{other}"
                 f"{hash_lines(siblings)}").encode() + self.block_proof(height, size, checkpoint)
 
     def consistency(self, old, new, checkpoint):
