@@ -165,6 +165,7 @@ fn only_unsynced_is_missing(template: &Template, found: &Picture) -> Result<()> 
         found.hard.term > mark.term || found.hard.term == mark.term && (mark.vote.is_none() || vote == mark.vote);
     ensure!(kept && found.hard.term <= whole.hard.term, "term and vote");
     ensure!(found.peers.iter().all(|peer| whole.peers.get(peer.0) == Some(peer.1)), "the peers");
+    ensure!(found.keys.iter().all(|key| whole.keys.get(key.0) == Some(key.1)), "the public keys");
     Ok(())
 }
 
