@@ -88,7 +88,7 @@ fn verified_then_opened(templates: &Templates, damage: &Damage, dir: &Path) -> R
 pub(super) fn verify_copy(dir: &Path) -> Result<(), String> {
     marker::read(dir).map_err(|error| error.to_string())?;
     let copy = SledStore::open_copy(dir).map_err(|error| error.to_string())?;
-    let report = verify::books(&copy.reader, &mut |_, _| true).map_err(|error| error.to_string())?;
+    let report = verify::books(&copy.reader, None, &mut |_, _| true).map_err(|error| error.to_string())?;
     report.and_then(|report| report.problem).map_or(Ok(()), Err)
 }
 

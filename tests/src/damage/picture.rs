@@ -84,7 +84,7 @@ impl Picture {
                 return Err(Blur::Wrong(format!("block {height} is not the log's")));
             }
         }
-        match verify::books(reader, &mut |_, _| true)? {
+        match verify::books(reader, None, &mut |_, _| true)? {
             Some(report) if report.problem.is_none() => {}
             Some(report) => return Err(Blur::Wrong(format!("verify: {:?}", report.problem))),
             None => return wrong("verify stopped"),
