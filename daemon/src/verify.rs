@@ -6,7 +6,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use raftbank_ledger::{Block, Hash, StateRows, Verifier};
+use raftbank_ledger::{Block, Hash, LogTree, StateRows, Verifier};
 use raftbank_store::{Reader, SledStore, StoreError};
 
 use crate::args::Output;
@@ -25,6 +25,8 @@ pub struct Report {
     pub height: u64,
     /// Its hash.
     pub head: Hash,
+    /// Root of the log tree over the blocks that were verified: what a checkpoint of this size must say.
+    pub log_root: Hash,
     /// Blocks that were executed again, block 0 included.
     pub blocks: u64,
     /// Requests in them.
@@ -35,16 +37,52 @@ pub struct Report {
     pub problem: Option<String>,
 }
 
-/// Verifies all that `reader` holds. `progress` is called now and then with blocks done and blocks in all, and says
+/// What the chain must begin with: the head that a checkpoint speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Against {
+    /// Number of blocks.
+    pub size: u64,
+    /// Root of the log tree over them.
+    pub root: Hash,
+}
+
+/// Verifies all that `reader` holds, and that the chain is that of the checkpoint, if there is one. `progress` is called now and then with blocks done and blocks in all, and says
 /// whether to go on; `None`: it said no.
 ///
 /// # Errors
 /// The store's, if it cannot be read. Whatever reads well and is wrong stands in the report.
-pub fn books<R: Reader>(reader: &R, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<Option<Report>, StoreError> {
+pub fn books<R: Reader>(
+    reader: &R,
+    against: Option<&Against>,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<Option<Report>, StoreError> {
+    let mut report = Report {
+        height: 0,
+        head: Hash::ZERO,
+        log_root: LogTree::default().root(),
+        blocks: 0,
+        transactions: 0,
+        uncommitted: 0,
+        problem: None,
+    };
+    let mut verifier = None;
+    let ended = walk(reader, against, progress, &mut verifier, &mut report)?;
+    if let Some(verifier) = verifier {
+        report.log_root = verifier.state().log().root();
+    }
+    Ok(ended.then_some(report))
+}
+
+/// Does it. `false`: `progress` said no.
+fn walk<R: Reader>(
+    reader: &R,
+    against: Option<&Against>,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+    verifier: &mut Option<Verifier>,
+    report: &mut Report,
+) -> Result<bool, StoreError> {
     let stored = reader.rows()?;
     let total = stored.rows.tip.height + 1;
-    let mut report = Report { height: 0, head: Hash::ZERO, blocks: 0, transactions: 0, uncommitted: 0, problem: None };
-    let mut verifier: Option<Verifier> = None;
     for record in reader.walk(0, PORTION_BYTES) {
         let record = record?;
         let Some(entry) = record.entry else { continue };
@@ -52,9 +90,18 @@ pub fn books<R: Reader>(reader: &R, progress: &mut dyn FnMut(u64, u64) -> bool) 
             report.uncommitted += 1;
             continue;
         }
-        if let Err(problem) = execute(&mut verifier, &entry, record.term, &mut report) {
+        if let Err(problem) = execute(verifier, &entry, record.term, report) {
             report.problem = Some(format!("record {}: {problem}", record.index));
-            return Ok(Some(report));
+            return Ok(true);
+        }
+        if let Some(verifier) = &verifier {
+            report.problem = begins_with(verifier.state().log(), against).err();
+            if report.problem.is_none() {
+                report.problem = log_nodes(reader, verifier)?.err();
+            }
+            if report.problem.is_some() {
+                return Ok(true);
+            }
         }
         // Who asks for this height must be given this block.
         if reader.block(report.height)?.as_ref() != Some(&entry) {
@@ -62,20 +109,57 @@ pub fn books<R: Reader>(reader: &R, progress: &mut dyn FnMut(u64, u64) -> bool) 
                 "block {} is in record {}, but its height leads to another one",
                 report.height, record.index
             ));
-            return Ok(Some(report));
+            return Ok(true);
         }
         if report.blocks.is_multiple_of(PROGRESS_EVERY) && !progress(report.blocks, total) {
-            return Ok(None);
+            return Ok(false);
         }
     }
     if !progress(report.blocks, total) {
-        return Ok(None);
+        return Ok(false);
     }
-    match verifier {
-        None => report.problem = Some("block 0 is missing".to_owned()),
-        Some(verifier) => report.problem = compare(&verifier, &stored.rows).err(),
+    report.problem = match (&verifier, against) {
+        (None, _) => Some("block 0 is missing".to_owned()),
+        (Some(_), Some(against)) if against.size > report.blocks => Some(format!(
+            "the checkpoint is of {} blocks, this chain has only {}: its end was cut off or rolled back",
+            against.size, report.blocks
+        )),
+        (Some(verifier), _) => compare(verifier, &stored.rows).err(),
+    };
+    Ok(true)
+}
+
+/// Once the chain has as many blocks as the checkpoint, it must have its root. Nothing that comes later can change it.
+fn begins_with(log: &LogTree, against: Option<&Against>) -> Result<(), String> {
+    match against {
+        Some(against) if against.size == 0 => Err("a checkpoint of no blocks is that of no chain".to_owned()),
+        Some(against) if against.size == log.size() && against.root != log.root() => Err(format!(
+            "this chain is not the one the checkpoint was made of: block {} or one before it was rewritten",
+            log.size() - 1
+        )),
+        _ => Ok(()),
     }
-    Ok(Some(report))
+}
+
+/// Compares the stored nodes of the log tree that are complete with the last block.
+fn log_nodes<R: Reader>(reader: &R, verifier: &Verifier) -> Result<Result<(), String>, StoreError> {
+    for node in verifier.log_nodes() {
+        let (level, index) = (node.level, node.index);
+        match reader.log_node(level, index) {
+            Ok(Some(hash)) if hash == node.hash => {}
+            Ok(stored) => {
+                let stored = stored.map_or("missing".to_owned(), |hash| format!("stored as {hash}"));
+                return Ok(Err(format!(
+                    "block {}: node {index} at level {level} of the log tree is {stored}, but the chain gives {}",
+                    verifier.state().tip().height,
+                    node.hash
+                )));
+            }
+            Err(error @ StoreError::Corrupt { .. }) => return Ok(Err(error.to_string())),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// Compares what is stored with what the chain gives.
@@ -92,7 +176,8 @@ fn compare(verifier: &Verifier, rows: &StateRows) -> Result<(), String> {
     }
     let accounts = rows.accounts.iter().map(|(name, balance)| (name, *balance));
     let values = rows.values.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
-    verifier.compare(accounts, values, &rows.ids).map_err(|violation| violation.to_string())
+    verifier.compare(accounts, values, &rows.ids).map_err(|violation| violation.to_string())?;
+    verifier.compare_log(&rows.log).map_err(|violation| violation.to_string())
 }
 
 /// Executes one more block.
@@ -119,7 +204,7 @@ pub fn folder(dir: &Path, output: Output) -> Result<u8, Failure> {
     }
     let copy = SledStore::open_copy(dir)?;
     let show = std::io::stderr().is_terminal();
-    let report = books(&copy.reader, &mut |done, total| {
+    let report = books(&copy.reader, None, &mut |done, total| {
         if show {
             eprint!("\rverified {done} of {total} blocks");
         }
@@ -142,6 +227,7 @@ fn json(report: &Report) -> serde_json::Value {
         "ok": report.problem.is_none(),
         "height": report.height,
         "head": report.head.to_string(),
+        "log_root": report.log_root.to_string(),
         "blocks": report.blocks,
         "transactions": report.transactions,
         "uncommitted": report.uncommitted,
@@ -153,11 +239,11 @@ fn json(report: &Report) -> serde_json::Value {
 }
 
 fn table(report: &Report) -> String {
-    let Report { height, head, blocks, transactions, uncommitted, problem } = report;
+    let Report { height, head, log_root, blocks, transactions, uncommitted, problem } = report;
     let result = problem.as_ref().map_or("ok".to_owned(), |problem| format!("CORRUPT: {problem}"));
     format!(
-        "result        {result}\nheight        {height}\nhead          {head}\nblocks        {blocks}\n\
-         transactions  {transactions}\nuncommitted   {uncommitted}\n"
+        "result        {result}\nheight        {height}\nhead          {head}\nlog root      {log_root}\n\
+         blocks        {blocks}\n         transactions  {transactions}\nuncommitted   {uncommitted}\n"
     )
 }
 

@@ -2,13 +2,14 @@
 //!
 //!     cargo run --release -p raftbank-store --example measure -- sync
 //!     cargo run --release -p raftbank-store --example measure -- growth
+//!     cargo run --release -p raftbank-store --example measure -- log
 //!
 //! It works in a folder for temporary files (`TMPDIR`; a RAM disk there gives meaningless figures).
 #![allow(clippy::unwrap_used)]
 
 use raftbank_consensus::{Entry, HardState, Record, Write};
-use raftbank_ledger::{Genesis, NodeName};
-use raftbank_store::{Batch, Expected, FORMAT, Meta, SledStore, Store, Tuning};
+use raftbank_ledger::{Account, Amount, Block, Delta, Genesis, NodeName, Operation, Request, RequestId, State};
+use raftbank_store::{Batch, Expected, FORMAT, Meta, SledStore, StateWrite, Store, Tuning};
 use std::{
     fs::{File, OpenOptions},
     io::Write as _,
@@ -23,8 +24,9 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("sync") => sync(),
         Some("growth") => growth(),
+        Some("log") => log(),
         _ => {
-            eprintln!("usage: measure sync|growth");
+            eprintln!("usage: measure sync|growth|log");
             std::process::exit(2);
         }
     }
@@ -77,6 +79,87 @@ fn growth() {
     }
 }
 
+/// Real blocks, each written and synced with the results of the one before, as a node does: with the rows of the log tree
+/// and without them, in turns. Then, how long a folder without them takes to open: once to build them, and once more.
+fn log() {
+    const BLOCKS: u64 = 10_000;
+    println!("| requests | blocks | without | with | ratio | on disk without | with | open and build | open |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    for requests in [1, 20] {
+        let (chain, mut took, mut size) = (chain(BLOCKS, requests), [0.0; 2], [0; 2]);
+        let mut opened = [0.0; 2];
+        for round in 0..3 {
+            for with in [round % 2, 1 - round % 2] {
+                let dir = tempfile::tempdir().unwrap();
+                let path = dir.path().join("data");
+                let mut store = store(&path, Tuning::default());
+                let start = Instant::now();
+                for pair in chain.windows(2) {
+                    let [(_, before), (record, _)] = pair else { unreachable!() };
+                    let mut batch = Batch::default();
+                    batch.writes.push(Write::Splice { from: record.index, records: vec![record.clone()] });
+                    batch.state.extend((record.index > 1).then(|| result(record.index - 1, before, with == 1)));
+                    store.write(&batch).unwrap();
+                    store.sync().unwrap();
+                }
+                took[with] += start.elapsed().as_secs_f64();
+                store.close().unwrap();
+                size[with] = std::fs::metadata(path.join("sled/db")).unwrap().len() >> 10;
+                if with == 0 {
+                    let mut meta = std::fs::read(path.join("meta")).unwrap();
+                    meta[11] = 1;
+                    let body = meta.len() - 4;
+                    let crc = crc32fast::hash(&meta[..body]);
+                    meta[body..].copy_from_slice(&crc.to_be_bytes());
+                    std::fs::write(path.join("meta"), meta).unwrap();
+                    for took in &mut opened {
+                        let start = Instant::now();
+                        drop(SledStore::open(&path, &identity().1).unwrap());
+                        *took += start.elapsed().as_secs_f64() / 3.0;
+                    }
+                }
+            }
+        }
+        let [without, with] = took.map(|took| 3.0 * BLOCKS as f64 / took);
+        println!(
+            "| {requests} | {BLOCKS} | {without:.0}/s | {with:.0}/s | {:.3} | {} KiB | {} KiB | {:.2} s | {:.2} s |",
+            with / without,
+            size[0],
+            size[1],
+            opened[0],
+            opened[1]
+        );
+    }
+}
+
+fn result(index: u64, delta: &Delta, with: bool) -> StateWrite {
+    let mut delta = delta.clone();
+    if !with {
+        delta.log.clear();
+    }
+    StateWrite { index, term: 1, height: Some(index), delta: Some(delta) }
+}
+
+/// Blocks of so many transfers each, and what they change; block 0 first.
+fn chain(blocks: u64, requests: u64) -> Vec<(Record, Delta)> {
+    let (block, expected) = identity();
+    let (mut state, delta) = State::new(&block).unwrap();
+    let mut chain = vec![(Record { index: 0, term: 0, entry: Some(Entry::from(block.encode())) }, delta)];
+    for index in 1..=blocks {
+        let request = |number: u64| {
+            let (account, amount) = (Account::parse("a").unwrap(), Amount::new(number).unwrap());
+            let operation = Operation::Credit { account, amount };
+            Request { id: RequestId::parse(&format!("id-{index}-{number}")).unwrap(), operation }
+        };
+        let executed = state.execute((1..=requests).map(request).collect());
+        let header = executed.seal(&state, 1, expected.node.clone(), index);
+        let block = Block { header, entries: executed.entries.clone() };
+        let delta = state.commit(executed, &block.header).unwrap();
+        chain.push((Record { index, term: 1, entry: Some(Entry::from(block.encode())) }, delta));
+    }
+    chain
+}
+
 fn rate(mut work: impl FnMut(u64)) -> f64 {
     let start = Instant::now();
     let mut index = 0;
@@ -105,14 +188,24 @@ fn bytes(seed: u64, size: usize) -> Vec<u8> {
         .collect()
 }
 
-fn store(dir: &Path, tuning: Tuning) -> SledStore {
-    let text = r#"{"name":"m","salt":"s","members":["n1"],"difficulty":0,"time_ms":0,"accounts":[],"transfers":[]}"#;
+fn identity() -> (Block, Expected) {
+    let text = r#"{"name":"m","salt":"s","members":["n1"],"difficulty":0,"time_ms":0,"accounts":[{"name":"a"}],"transfers":[]}"#;
     let genesis: Genesis = serde_json::from_str(text).unwrap();
     let block = genesis.block().unwrap();
-    let node = NodeName::parse("n1").unwrap();
-    let meta = Meta { format: FORMAT, cluster_id: block.hash(), node: node.clone(), incarnation: 1, rejoining: false };
-    SledStore::create_tuned(dir, &meta, &block, tuning).unwrap();
-    let expected = Expected { cluster_id: block.hash(), node };
+    let expected = Expected { cluster_id: block.hash(), node: NodeName::parse("n1").unwrap() };
+    (block, expected)
+}
+
+fn store(dir: &Path, tuning: Tuning) -> SledStore {
+    let (block, expected) = identity();
+    let Expected { cluster_id, node } = expected.clone();
+    SledStore::create_tuned(
+        dir,
+        &Meta { format: FORMAT, cluster_id, node, incarnation: 1, rejoining: false },
+        &block,
+        tuning,
+    )
+    .unwrap();
     let (mut store, _reader, _opened) = SledStore::open_tuned(dir, &expected, tuning).unwrap();
     let hard = Write::Hard(HardState { term: 1, vote: None });
     store.write(&Batch { writes: vec![hard], ..Batch::default() }).unwrap();

@@ -35,7 +35,7 @@ pub fn respell_meta(bytes: &[u8]) -> Option<Vec<u8>> {
     match meta::decode(bytes) {
         meta::Decoded::Meta(found) => Some(meta::encode(&found)),
         meta::Decoded::OtherFormat(format) => {
-            assert_ne!(format, crate::FORMAT);
+            assert!(!(meta::FORMAT_OLDEST..=crate::FORMAT).contains(&format));
             None
         }
         meta::Decoded::Damaged => None,
@@ -55,6 +55,7 @@ pub fn respell_row(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
         rows::PEER if key.len() == 2 => {
             rows::unseal_number(key, value).map(|incarnation| rows::seal_number(key, incarnation))
         }
+        rows::KEY if key.len() == 2 => rows::unseal_32(key, value).map(|public| rows::seal_32(key, &public)),
         rows::LOG => {
             let (level, index) = rows::parse_log_key(key)?;
             assert_eq!(rows::log_key(level, index)[..], *key);

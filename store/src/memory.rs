@@ -258,6 +258,9 @@ impl Inner {
         for (node, incarnation) in &batch.peers {
             self.take(Step::Peer(*node, *incarnation));
         }
+        for (node, key) in &batch.keys {
+            self.take(Step::Key(*node, *key));
+        }
         for write in &batch.state {
             self.current.reach.check_state(write, self.current.runs.term_at(write.index))?;
             if planted!(AppliedIndexApart) {

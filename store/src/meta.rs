@@ -9,7 +9,11 @@ use raftbank_ledger::{Hash, NodeName};
 use std::{fs, io::ErrorKind, path::Path};
 
 /// The format of everything under a data folder. Raised with any change that an older program would misread.
-pub const FORMAT: u32 = 1;
+///
+/// 1: without the log tree and the members' keys. 2: with them (rows `l` and `k`, see `rows.rs`).
+pub const FORMAT: u32 = 2;
+/// The oldest format that is still read: opening such a folder brings it up to [`FORMAT`].
+pub(crate) const FORMAT_OLDEST: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"RAFTBANK";
 const FIXED_BYTES: usize = 8 + 4 + 32 + 8 + 1 + 1;
@@ -19,7 +23,7 @@ const META_BYTES_MAX: u64 = 4096;
 /// Identity of a data folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Version of the storage format, [`FORMAT`].
+    /// Version of the storage format: [`FORMAT`], or an older one until the folder is opened.
     pub format: u32,
     /// Hash of block 0.
     pub cluster_id: Hash,
@@ -120,16 +124,16 @@ pub(crate) fn decode(bytes: &[u8]) -> Decoded {
         return Decoded::Damaged;
     }
     let format = u32::from_be_bytes(*format);
-    if format != FORMAT {
+    if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
         return Decoded::OtherFormat(format);
     }
-    match decode_rest(rest) {
+    match decode_rest(format, rest) {
         Some(meta) => Decoded::Meta(meta),
         None => Decoded::Damaged,
     }
 }
 
-fn decode_rest(rest: &[u8]) -> Option<Meta> {
+fn decode_rest(format: u32, rest: &[u8]) -> Option<Meta> {
     let (cluster_id, rest) = rest.split_first_chunk::<32>()?;
     let (incarnation, rest) = rest.split_first_chunk::<8>()?;
     let (flags, node) = rest.split_first_chunk::<2>()?;
@@ -142,7 +146,7 @@ fn decode_rest(rest: &[u8]) -> Option<Meta> {
         return None;
     }
     Some(Meta {
-        format: FORMAT,
+        format,
         cluster_id: Hash(*cluster_id),
         node: NodeName::parse(std::str::from_utf8(node).ok()?).ok()?,
         incarnation: u64::from_be_bytes(*incarnation),
@@ -167,7 +171,7 @@ mod tests {
     #[test]
     fn bytes_are_golden_and_read_back() {
         let bytes = encode(&meta());
-        let mut expected = b"RAFTBANK\0\0\0\x01".to_vec();
+        let mut expected = b"RAFTBANK\0\0\0\x02".to_vec();
         expected.extend_from_slice(&[0x11; 32]);
         expected.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 1, 2, b'n', b'1']);
         assert_eq!(bytes[..bytes.len() - 4], expected);
@@ -178,6 +182,8 @@ mod tests {
         assert!(read(&path, dir.path()).unwrap().is_none());
         write(&path, &meta()).unwrap();
         assert_eq!(read(&path, dir.path()).unwrap(), Some(meta()));
+        write(&path, &Meta { format: 1, ..meta() }).unwrap();
+        assert_eq!(read(&path, dir.path()).unwrap(), Some(Meta { format: 1, ..meta() }));
     }
 
     #[test]
@@ -203,10 +209,12 @@ mod tests {
     fn another_format_cluster_or_node_is_a_mismatch_that_names_both() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meta");
-        write(&path, &Meta { format: 9, ..meta() }).unwrap();
-        let error = read(&path, dir.path()).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("format version 9"), "{error}");
+        for format in [0, 3, 9] {
+            write(&path, &Meta { format, ..meta() }).unwrap();
+            let error = read(&path, dir.path()).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(&format!("format version {format}")), "{error}");
+        }
 
         let other = Hash([0x22; 32]);
         let error = check(&meta(), dir.path(), &other, &meta().node).unwrap_err();

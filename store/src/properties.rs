@@ -31,9 +31,9 @@ fn any_mark() -> impl Strategy<Value = mark::Mark> {
 }
 
 fn any_meta() -> impl Strategy<Value = Meta> {
-    (any::<[u8; 32]>(), "[a-zA-Z0-9._-]{1,32}", any::<u64>(), any::<bool>()).prop_map(
-        |(cluster_id, node, incarnation, rejoining)| Meta {
-            format: FORMAT,
+    (1..=FORMAT, any::<[u8; 32]>(), "[a-zA-Z0-9._-]{1,32}", any::<u64>(), any::<bool>()).prop_map(
+        |(format, cluster_id, node, incarnation, rejoining)| Meta {
+            format,
             cluster_id: Hash(cluster_id),
             node: NodeName::parse(&node).unwrap(),
             incarnation,
@@ -88,6 +88,8 @@ fn any_row() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         (vec(any::<u8>(), 1..9), vec(any::<u8>(), 0..40)).prop_map(move |(name, value)| {
             with_key(rows::named_key(rows::VALUE, &name), &|key| rows::seal(key, value.clone()))
         }),
+        (any::<u8>(), any::<[u8; 32]>())
+            .prop_map(move |(node, public)| with_key(vec![rows::KEY, node], &|key| rows::seal_32(key, &public))),
         (any::<u8>(), any::<u64>(), any::<[u8; 32]>()).prop_map(move |(level, index, hash)| {
             with_key(rows::log_key(level, index).to_vec(), &|key| rows::seal_32(key, &hash))
         }),
@@ -176,7 +178,7 @@ proptest! {
 
     #[test]
     fn noise_is_refused_or_has_one_spelling(
-        kind in prop::sample::select(&b"rthpsblavi"[..]),
+        kind in prop::sample::select(&b"rthpksblavi"[..]),
         key in vec(any::<u8>(), 0..12),
         noise in vec(prop_oneof![2 => Just(0_u8), 1 => 0_u8..4, 1 => any::<u8>()], 0..140),
     ) {

@@ -6,6 +6,7 @@
 //! | `t` first index u64 | term u64: a run of records of one term begins here |
 //! | `h` | term u64, voted u8, vote u8: the hard state |
 //! | `p` member u8 | incarnation u64 |
+//! | `k` member u8 | public key [32] that the member signs checkpoints with |
 //! | `s` | record's index u64 and term u64; block's height u64, hash, time in ms u64, term u64, state root; ids u64, sum of ids u128 |
 //! | `b` height u64 | index u64 of the block's record |
 //! | `a` account name | balance i128 |
@@ -24,6 +25,7 @@ pub(crate) const RECORD: u8 = b'r';
 pub(crate) const RUN: u8 = b't';
 pub(crate) const HARD: u8 = b'h';
 pub(crate) const PEER: u8 = b'p';
+pub(crate) const KEY: u8 = b'k';
 pub(crate) const APPLIED: u8 = b's';
 pub(crate) const BLOCK: u8 = b'b';
 pub(crate) const LOG: u8 = b'l';
@@ -144,7 +146,7 @@ pub(crate) fn unseal_number(key: &[u8], value: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(unseal(key, value)?.try_into().ok()?))
 }
 
-/// 32 sealed bytes: a hash of the log tree.
+/// 32 sealed bytes: a hash of the log tree, or a public key.
 pub(crate) fn seal_32(key: &[u8], bytes: &[u8; 32]) -> Vec<u8> {
     seal(key, bytes.to_vec())
 }

@@ -14,6 +14,8 @@ pub struct Batch {
     pub state: Vec<StateWrite>,
     /// Incarnations of other members that this node has accepted.
     pub peers: Vec<(NodeId, u64)>,
+    /// Public keys that other members sign checkpoints with.
+    pub keys: Vec<(NodeId, [u8; 32])>,
     /// The node has caught up: it is no longer rejoining once this batch is synced.
     pub clear_rejoining: bool,
 }
@@ -22,7 +24,8 @@ impl Batch {
     /// True if there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.state.is_empty() && self.peers.is_empty() && !self.clear_rejoining
+        let rows = self.writes.is_empty() && self.state.is_empty() && self.peers.is_empty() && self.keys.is_empty();
+        rows && !self.clear_rejoining
     }
 }
 
@@ -61,7 +64,10 @@ pub struct Opened {
     pub state: State,
     /// Incarnations of other members.
     pub peers: BTreeMap<NodeId, u64>,
-    /// Sentences for the log: what was found unusual and is fine, such as a torn tail that was cut.
+    /// Public keys that other members sign checkpoints with.
+    pub keys: BTreeMap<NodeId, [u8; 32]>,
+    /// Sentences for the log: what was found unusual and is fine, such as a torn tail that was
+    /// cut, or a folder of an older format that was brought up to date.
     pub notes: Vec<String>,
 }
 

@@ -83,6 +83,10 @@ enum Step {
         node: u8,
         incarnation: u64,
     },
+    Key {
+        node: u8,
+        public: [u8; 32],
+    },
     ClearRejoining,
     Sync,
     /// A clean stop and start.
@@ -99,6 +103,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1_u64..5, 0_usize..3).prop_map(|(back, blocks)| Step::Replace { back, blocks }),
         4 => (1_u64..4).prop_map(|records| Step::Apply { records }),
         1 => (0_u8..3, any::<u64>()).prop_map(|(node, incarnation)| Step::Peer { node, incarnation }),
+        1 => (0_u8..3, any::<[u8; 32]>()).prop_map(|(node, public)| Step::Key { node, public }),
         1 => Just(Step::ClearRejoining),
         3 => Just(Step::Sync),
         1 => Just(Step::Restart),
@@ -112,6 +117,7 @@ struct Model {
     hard: HardState,
     applied: Index,
     peers: BTreeMap<NodeId, u64>,
+    keys: BTreeMap<NodeId, [u8; 32]>,
     rejoining: bool,
 }
 
@@ -122,6 +128,7 @@ impl Model {
             hard: HardState { term: 0, vote: None },
             applied: 0,
             peers: BTreeMap::new(),
+            keys: BTreeMap::new(),
             rejoining: true,
         }
     }
@@ -170,6 +177,10 @@ impl Model {
             Step::Peer { node, incarnation } => {
                 self.peers.insert(NodeId(*node), *incarnation);
                 batch.peers.push((NodeId(*node), *incarnation));
+            }
+            Step::Key { node, public } => {
+                self.keys.insert(NodeId(*node), *public);
+                batch.keys.push((NodeId(*node), *public));
             }
             Step::ClearRejoining => {
                 self.rejoining = false;
@@ -239,6 +250,7 @@ impl Model {
         assert_eq!(opened.applied, self.applied);
         assert_eq!(opened.durable.tail, self.chain.records(self.applied + 1));
         assert_eq!(opened.peers, self.peers);
+        assert_eq!(opened.keys, self.keys);
         assert_eq!(opened.meta.rejoining, self.rejoining);
         let state = self.chain.state_at(self.applied);
         assert_eq!(opened.state.tip(), state.tip());

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::Chain;
+use common::{Chain, tamper};
 use raftbank_consensus::{HardState, NodeId, Record, Write};
 use raftbank_store::{Batch, Opened, Reader, SledReader, SledStore, Store, StoreError};
 use rand::{RngExt, SeedableRng};
@@ -35,6 +35,7 @@ fn folder(dir: &Path) -> Chain {
     second.writes.insert(0, hard(2, 0));
     second.state = (11..=25).map(|index| chain.applied(index)).collect();
     second.peers = vec![(NodeId(1), 77)];
+    second.keys = vec![(NodeId(1), [7; 32])];
     store.write(&second).unwrap();
     store.close().unwrap();
     chain
@@ -68,24 +69,12 @@ fn assert_whole(chain: &Chain, reader: &SledReader, opened: &Opened) {
     assert_eq!(opened.applied, 25);
     assert_eq!(opened.durable.tail, chain.records(26));
     assert_eq!(opened.peers.get(&NodeId(1)), Some(&77));
+    assert_eq!(opened.keys.get(&NodeId(1)), Some(&[7; 32]));
+    assert_eq!(opened.state.log(), chain.state_at(25).log());
     assert_eq!(opened.state.tip(), chain.state_at(25).tip());
     assert!(opened.state.accounts().eq(chain.state_at(25).accounts()));
     assert_eq!(opened.state.ids().count(), chain.state_at(25).ids().count());
     assert_eq!(reader.records(0, usize::MAX).unwrap(), chain.records(0));
-}
-
-/// Changes rows behind the store's back.
-fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
-    let db = sled::Config::new()
-        .path(dir.join("sled"))
-        .segment_size(16 << 20)
-        .cache_capacity(64 << 20)
-        .flush_every_ms(None)
-        .open()
-        .unwrap();
-    change(&db);
-    db.flush().unwrap();
-    drop(db);
 }
 
 fn record_key(index: u64, part: u16) -> Vec<u8> {
@@ -297,6 +286,7 @@ fn every_kind_of_row_is_missed_when_it_is_gone_and_noticed_when_it_is_changed() 
         key.extend_from_slice(&number.to_be_bytes());
         key
     };
+    let log = |level: u8, index: u64| [&[b'l', level][..], &index.to_be_bytes()].concat();
     let mut ids = number(b'i', 7);
     ids.extend_from_slice(&[0, 0]);
     let keys = [
@@ -308,6 +298,12 @@ fn every_kind_of_row_is_missed_when_it_is_gone_and_noticed_when_it_is_changed() 
         number(b't', 13),
         // The tip's.
         number(b'b', 23),
+        // Of 24 blocks: both peaks, one side of each, and the last leaf.
+        log(4, 0),
+        log(3, 2),
+        log(3, 1),
+        log(2, 4),
+        log(0, 23),
     ];
     for key in keys {
         for remove in [true, false] {
@@ -347,6 +343,37 @@ fn a_tip_that_is_not_its_block_is_corruption() {
             db.insert(b"s", value).unwrap();
         });
         corrupt(&dir);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+/// A node of the log tree, altered with its checksum made right: peaks and the last leaf are compared at open, a node
+/// further down when somebody asks for it with its neighbours (`verify` does).
+#[test]
+fn a_peak_that_is_not_that_of_its_sides_is_corruption() {
+    let base = tempfile::tempdir().unwrap();
+    let whole = base.path().join("whole");
+    folder(&whole);
+    // The state stands at record 25: the no-ops are records 1 and 13, so there are 24 blocks, and two peaks.
+    for (level, index, found) in
+        [(4, 0, true), (3, 2, true), (3, 0, true), (3, 1, true), (2, 5, true), (0, 23, true), (0, 0, false)]
+    {
+        let dir = base.path().join("damaged");
+        common::copy_tree(&whole, &dir);
+        tamper(&dir, |db| {
+            let key = [&[b'l', level][..], &u64::to_be_bytes(index)].concat();
+            let mut value = db.get(&key).unwrap().unwrap().to_vec();
+            assert_eq!(value.len(), 36);
+            value[31] ^= 1;
+            let crc = crc32fast::hash(&[&key, &value[..32]].concat());
+            value[32..].copy_from_slice(&crc.to_be_bytes());
+            db.insert(key, value).unwrap();
+        });
+        if found {
+            assert!(corrupt(&dir).contains("of the log tree"), "{level}, {index}");
+        } else {
+            drop(open(&dir).unwrap());
+        }
         fs::remove_dir_all(&dir).unwrap();
     }
 }

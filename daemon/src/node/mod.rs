@@ -331,15 +331,17 @@ impl<E: Engine> Node<E> {
         self.next_group += 1;
         self.awaited.insert(group, awaited);
         let state = std::mem::take(&mut self.unsaved_state);
-        self.actions
-            .push(Action::Persist { group: Some(group), batch: Batch { writes, state, peers, clear_rejoining } });
+        self.actions.push(Action::Persist {
+            group: Some(group),
+            batch: Batch { writes, state, peers, keys: Vec::new(), clear_rejoining },
+        });
     }
 
     /// State is written without a sync of its own: it can be replayed from the log.
     fn save_state(&mut self) {
         if !self.unsaved_state.is_empty() {
             let state = std::mem::take(&mut self.unsaved_state);
-            let batch = Batch { writes: Vec::new(), state, peers: Vec::new(), clear_rejoining: false };
+            let batch = Batch { state, ..Batch::default() };
             self.actions.push(Action::Persist { group: None, batch });
         }
     }

@@ -182,7 +182,7 @@ fn verify(reader: &SledReader, head: u64, responder: Responder) -> Outcome {
     if let Err(error) = stored(reader, head, head) {
         return unreadable(error, responder);
     }
-    let report = verify::books(reader, &mut |done, total| {
+    let report = verify::books(reader, None, &mut |done, total| {
         // A client that does not keep up misses some progress, no more.
         responder.send(&ApiReply::Progress { done, total });
         !responder.is_closed()

@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use raftbank_consensus::{Entry, Record};
 use raftbank_ledger::{
-    Account, Amount, Block, Genesis, Hash, LogNode, NodeName, Operation, Request, RequestId, State, StateRows,
+    Account, Amount, Block, Genesis, Hash, LogNode, LogTree, NodeName, Operation, Request, RequestId, State, StateRows,
 };
 use raftbank_store::{Reader, StoreError, StoredRows};
 
-use super::{Report, books, json, table};
+use super::{Against, Report, books, json, table};
 
 /// The log and the rows of a node, to be tampered with.
 #[derive(Clone)]
@@ -47,6 +47,15 @@ fn account(name: &str) -> Account {
 
 /// Block 0, a no-op, then `blocks` blocks of one credit each, of which all but the last `uncommitted` are applied.
 fn make(blocks: u64, uncommitted: u64) -> Books {
+    built(blocks, uncommitted, u64::MAX)
+}
+
+/// The same, but from block `from` on another time stands in the blocks.
+fn rewritten(blocks: u64, from: u64) -> Books {
+    built(blocks, 0, from)
+}
+
+fn built(blocks: u64, uncommitted: u64, other_from: u64) -> Books {
     let genesis =
         r#"{"name":"t","salt":"s","members":["n1"],"difficulty":0,"time_ms":1,"accounts":[{"name":"alice"}]}"#;
     let genesis: Genesis = serde_json::from_str(genesis).expect("valid");
@@ -65,7 +74,8 @@ fn make(blocks: u64, uncommitted: u64) -> Books {
         let operation = Operation::Credit { account: account("alice"), amount: Amount::new(number).expect("valid") };
         let request = Request { id: RequestId::parse(&format!("id-{number}")).expect("valid"), operation };
         let executed = state.execute(vec![request]);
-        let header = executed.seal(&state, 1, NodeName::parse("n1").expect("valid"), 2);
+        let header =
+            executed.seal(&state, 1, NodeName::parse("n1").expect("valid"), 2 + u64::from(number >= other_from));
         let block = Block { header, entries: executed.entries.clone() };
         nodes.extend(state.commit(executed, &block.header).expect("the state it was executed on").log);
         records.push(Record { index: number + 1, term: 1, entry: Some(Entry::from(block.encode())) });
@@ -85,8 +95,12 @@ fn make(blocks: u64, uncommitted: u64) -> Books {
 }
 
 fn verify(books_: &Books) -> Report {
+    verify_against(books_, None)
+}
+
+fn verify_against(books_: &Books, against: Option<Against>) -> Report {
     let mut last = (0, 0);
-    let report = books(books_, &mut |done, total| {
+    let report = books(books_, against.as_ref(), &mut |done, total| {
         last = (done, total);
         true
     });
@@ -111,7 +125,7 @@ fn good_books_are_ok() {
 
 #[test]
 fn progress_may_end_it() {
-    assert_eq!(books(&make(2, 0), &mut |_, _| false).expect("readable"), None);
+    assert_eq!(books(&make(2, 0), None, &mut |_, _| false).expect("readable"), None);
 }
 
 #[test]
@@ -146,7 +160,13 @@ fn a_cut_or_doctored_chain_is_found() {
     let mut block = Block::decode(doctored[3].entry.as_ref().expect("a block")).expect("valid");
     block.header.time_ms += 1;
     doctored[3].entry = Some(Entry::from(block.encode()));
-    assert!(problem(&Books { records: Arc::new(doctored), ..good.clone() }).contains("record 4"));
+    let leaf = LogTree::default().push(block.hash())[0].hash;
+    let doctored = Books { records: Arc::new(doctored), ..good.clone() };
+    // The log tree was made of the block that stood there before.
+    assert!(problem(&doctored).contains("block 2: node 2 at level 0"), "{}", problem(&doctored));
+    let mut log = (*good.log).clone();
+    log.insert((0, 2), leaf);
+    assert!(problem(&Books { log: Arc::new(log), ..doctored }).contains("record 4"));
 
     let mut other_term = (*good.records).clone();
     other_term[3].term = 2;
@@ -163,6 +183,60 @@ fn a_block_that_is_not_found_at_its_height_is_found_out() {
 }
 
 #[test]
+fn an_altered_or_missing_node_of_the_log_tree_is_found() {
+    let good = make(6, 0);
+    // Seven blocks: 7 + 3 + 1 complete subtrees.
+    assert_eq!(good.log.len(), 11);
+    for (level, index) in good.log.keys() {
+        for missing in [false, true] {
+            let mut log = (*good.log).clone();
+            if missing {
+                log.remove(&(*level, *index));
+            } else {
+                log.insert((*level, *index), Hash([7; 32]));
+            }
+            let problem = problem(&Books { log: Arc::new(log), ..good.clone() });
+            assert!(problem.contains(&format!("node {index} at level {level} of the log tree")), "{problem}");
+        }
+    }
+    let mut rows = (*good.rows).clone();
+    rows.log = LogTree::from_peaks(7, vec![Hash::ZERO; 3]).expect("as many as there are");
+    assert!(problem(&Books { rows: Arc::new(rows), ..good }).contains("the log tree is stored as 7 blocks"));
+}
+
+/// What only a checkpoint knows: the books are in order, and they are not those of the chain that was.
+#[test]
+fn a_chain_that_was_cut_or_rewritten_is_found_by_its_checkpoint() {
+    let good = make(6, 0);
+    let heads: Vec<Against> = (0..=6)
+        .map(|blocks| Against { size: blocks + 1, root: verify(&make(blocks, 0)).log_root })
+        .inspect(|against| assert_eq!(against.size, verify(&make(against.size - 1, 0)).blocks))
+        .collect();
+    for head in &heads {
+        assert_eq!(verify_against(&good, Some(*head)).problem, None, "{head:?}");
+    }
+    // Its end is gone, or not known to be committed any more; the rows are those of what is left.
+    for left in [make(4, 0), make(6, 2)] {
+        assert_eq!(verify(&left).problem, None);
+        assert_eq!(verify_against(&left, Some(heads[4])).problem, None);
+        for head in &heads[5..] {
+            let problem = verify_against(&left, Some(*head)).problem.expect("found");
+            let told = format!("the checkpoint is of {} blocks, this chain has only 5", head.size);
+            assert!(problem.contains(&told) && problem.contains("cut off or rolled back"), "{problem}");
+        }
+    }
+    // Another chain of the same genesis block: rewritten from block 3 on.
+    let other = rewritten(6, 3);
+    assert_eq!(verify(&other).problem, None);
+    for head in &heads {
+        let problem = verify_against(&other, Some(*head)).problem;
+        let told = format!("block {} or one before it was rewritten", head.size - 1);
+        assert_eq!(problem.is_some_and(|problem| problem.contains(&told)), head.size > 3, "{head:?}");
+    }
+    assert!(verify_against(&good, Some(Against { size: 0, root: heads[0].root })).problem.is_some());
+}
+
+#[test]
 fn the_output_is_that_of_the_contract() {
     let report = verify(&make(2, 1));
     let object = json(&report);
@@ -171,6 +245,8 @@ fn the_output_is_that_of_the_contract() {
     }
     assert_eq!(object["ok"], true);
     assert_eq!(object["head"], report.head.to_string());
+    assert_eq!(object["log_root"], report.log_root.to_string());
+    assert!(table(&report).contains(&report.log_root.to_string()));
     assert!(table(&report).contains("ok"));
 
     let bad = Report { problem: Some("a \"quoted\" problem".to_owned()), ..report };

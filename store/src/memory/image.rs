@@ -19,6 +19,7 @@ pub(super) enum Step {
     Cut(Index),
     Append(Record),
     Peer(NodeId, u64),
+    Key(NodeId, [u8; 32]),
     State(Box<StateWrite>),
     ClearRejoining,
 }
@@ -39,6 +40,7 @@ pub(super) struct Image {
     pub blocks: BTreeMap<u64, Index>,
     log: BTreeMap<(u8, u64), Hash>,
     peers: BTreeMap<NodeId, u64>,
+    keys: BTreeMap<NodeId, [u8; 32]>,
     difficulty: u8,
 }
 
@@ -70,6 +72,7 @@ impl Image {
             blocks: BTreeMap::new(),
             log: BTreeMap::new(),
             peers: BTreeMap::new(),
+            keys: BTreeMap::new(),
             difficulty: genesis.header.difficulty,
         };
         image.apply_delta(&delta, 0);
@@ -91,6 +94,9 @@ impl Image {
             }
             Step::Peer(node, incarnation) => {
                 self.peers.insert(*node, *incarnation);
+            }
+            Step::Key(node, key) => {
+                self.keys.insert(*node, *key);
             }
             Step::State(write) => {
                 self.reach.advance(write);
@@ -157,6 +163,7 @@ impl Image {
             applied,
             state,
             peers: self.peers.clone(),
+            keys: self.keys.clone(),
             notes: Vec::new(),
         })
     }

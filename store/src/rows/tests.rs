@@ -61,6 +61,7 @@ fn values_are_golden_and_read_back() {
     assert_eq!(seal_number(&key, 3), sealed(&key, b"\0\0\0\0\0\0\0\x03"));
     assert_eq!(unseal_number(&key, &seal_number(&key, 3)), Some(3));
 
+    assert_eq!(seal_32(&[KEY, 1], &[0x44; 32]), sealed(b"k\x01", &[0x44; 32]));
     let key = log_key(1, 2);
     assert_eq!(seal_32(&key, &[0x33; 32]), sealed(&key, &[0x33; 32]));
     assert_eq!(unseal_32(&key, &sealed(&key, &[0x33; 32])), Some([0x33; 32]));
@@ -131,6 +132,7 @@ fn no_flipped_bit_of_a_sealed_row_passes_and_no_row_passes_under_another_key() {
         (b"aalice".to_vec(), seal_balance(b"aalice", 7)),
         (key.to_vec(), seal_ids(5, &ids(1))[0].1.clone()),
         (log_key(1, 2).to_vec(), seal_32(&log_key(1, 2), &[0x33; 32])),
+        (vec![KEY, 1], seal_32(&[KEY, 1], &[0x44; 32])),
         (b"vkey".to_vec(), seal(b"vkey", Vec::new())),
     ];
     for (key, value) in rows {

@@ -7,6 +7,7 @@ mod copy;
 mod create;
 mod layout;
 mod log;
+mod migrate;
 mod open;
 mod reader;
 
@@ -25,7 +26,7 @@ use crate::{
 };
 use layout::Layout;
 use raftbank_consensus::{HardState, Index, Record, Write};
-use raftbank_ledger::Block;
+use raftbank_ledger::{Block, LogNode};
 use std::{
     path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
@@ -64,7 +65,8 @@ impl SledStore {
         create::create(dir, meta, genesis, Tuning::default())
     }
 
-    /// Opens a data folder and checks it against its mark and itself.
+    /// Opens a data folder and checks it against its mark and itself. One of an older format is brought up to date, which
+    /// reads its whole log once.
     ///
     /// # Errors
     /// `Missing`, `Mismatch`, `InUse`, `Corrupt`, `Io`.
@@ -81,10 +83,10 @@ impl SledStore {
         copy::open_copy(dir, Tuning::default())
     }
 
-    /// Reads whose folder `dir` is, without opening it; also while a node runs on it.
+    /// Reads whose folder `dir` is, and of which format it is now, without opening it; also while a node runs on it.
     ///
     /// # Errors
-    /// `Missing`, `Mismatch` for another format version, `Corrupt`, `Io`.
+    /// `Missing`, `Mismatch` for an unknown format version, `Corrupt`, `Io`.
     pub fn meta(dir: &Path) -> Result<Meta, StoreError> {
         open::identify(&Layout::new(dir), None)
     }
@@ -146,6 +148,10 @@ impl SledStore {
         for (node, incarnation) in &batch.peers {
             let key = [rows::PEER, node.0];
             pending.insert(&key, rows::seal_number(&key, *incarnation));
+        }
+        for (node, public_key) in &batch.keys {
+            let key = [rows::KEY, node.0];
+            pending.insert(&key, rows::seal_32(&key, public_key));
         }
         for write in &batch.state {
             self.write_state(write, &mut pending, &mut reach)?;
@@ -314,6 +320,14 @@ impl Pending {
         self.batch.remove(key);
     }
 
+    /// Nodes of the log tree.
+    fn insert_log(&mut self, nodes: &[LogNode]) {
+        for node in nodes {
+            let key = rows::log_key(node.level, node.index);
+            self.insert(&key, rows::seal_32(&key, &node.hash.0));
+        }
+    }
+
     /// All rows a block changes; `applied` moves to its tip.
     fn insert_delta(&mut self, delta: &raftbank_ledger::Delta, index: Index, applied: &mut Applied) {
         for (account, balance) in &delta.accounts {
@@ -332,10 +346,7 @@ impl Pending {
         for (id, record) in &delta.ids {
             applied.ids.add(id, record);
         }
-        for node in &delta.log {
-            let key = rows::log_key(node.level, node.index);
-            self.insert(&key, rows::seal_32(&key, &node.hash.0));
-        }
+        self.insert_log(&delta.log);
         let key = rows::number_key(rows::BLOCK, delta.tip.height);
         self.insert(&key, rows::seal_number(&key, index));
         applied.tip = delta.tip.clone();

@@ -3,14 +3,14 @@
 use super::{
     SledReader, SledStore,
     layout::{Layout, Standing},
-    log, reader,
+    log, migrate, reader,
 };
 use crate::{
     crashsafe,
     engine::{Engine, Tree, Tuning},
     error::StoreError,
     mark::{Mark, MarkFile},
-    meta::{self, Meta},
+    meta::{self, FORMAT, Meta},
     rows::{self, Applied},
     shape::{Reach, Runs},
     types::{Expected, Opened},
@@ -27,7 +27,7 @@ pub(super) fn open(
     expected: Option<&Expected>,
     tuning: Tuning,
 ) -> Result<(SledStore, SledReader, Opened), StoreError> {
-    let meta = identify(&layout, expected)?;
+    let mut meta = identify(&layout, expected)?;
     for path in [layout.sled().join("db"), layout.sled().join("conf")] {
         // sled would make a new one and begin with nothing.
         if !path.is_file() {
@@ -50,7 +50,7 @@ pub(super) fn open(
     let tree = engine.tree().clone();
     let genesis = load_genesis(&tree, &meta)?;
     let hard = load_hard(&tree)?;
-    let (applied, state_rows) = reader::load(&tree, meta.cluster_id, genesis.header.difficulty)?;
+    let applied = reader::load_applied(&tree)?;
     let mut runs = load_runs(&tree)?;
     let end = log::read_end(&tree, applied.index, promised.last_index, log::SCAN_BYTES_MAX)?;
 
@@ -61,6 +61,11 @@ pub(super) fn open(
     let forgotten_runs = check_runs(&tree, &mut runs, &end, &applied)?;
     check_promises(&tree, &promised, &hard, &end, &applied, &runs)?;
     check_tip(&tree, &applied)?;
+    let older = meta.format;
+    if older < FORMAT {
+        migrate::build_log(&mut engine, &applied)?;
+    }
+    let state_rows = reader::load(&tree, &applied, meta.cluster_id, genesis.header.difficulty)?;
     let state = State::restore(state_rows)
         .map_err(|error| tree.corrupt(format!("the stored state is not the one that was written: {error}")))?;
 
@@ -87,6 +92,17 @@ pub(super) fn open(
     }
 
     let peers = load_peers(&tree)?;
+    let keys = load_keys(&tree)?;
+    if older < FORMAT {
+        // All that the new format has was synced and reads well. From here on no older program opens the folder.
+        meta.format = FORMAT;
+        meta::write(&layout.meta(), &meta)?;
+        notes.push(format!(
+            "the folder was brought from format {older} to {FORMAT}: the log tree over its {} blocks was built; an \
+             older raftbankd cannot open it any more",
+            state.log().size()
+        ));
+    }
     let reach =
         Arc::new(RwLock::new(Reach { last_index: end.last_index, applied: applied.index, height: applied.tip.height }));
     let opened = Opened {
@@ -101,6 +117,7 @@ pub(super) fn open(
         applied: applied.index,
         state,
         peers,
+        keys,
         notes,
     };
     // All of this is durable: the engine synced what it found. From here on the mark vouches for it.
@@ -203,6 +220,20 @@ fn load_peers(tree: &Tree) -> Result<BTreeMap<NodeId, u64>, StoreError> {
         }
     }
     Ok(peers)
+}
+
+fn load_keys(tree: &Tree) -> Result<BTreeMap<NodeId, [u8; 32]>, StoreError> {
+    let mut keys = BTreeMap::new();
+    for row in tree.scan_prefix(&[rows::KEY])? {
+        let (key, value) = row?;
+        match (&key[..], rows::unseal_32(&key, &value)) {
+            ([_, node], Some(public)) => {
+                keys.insert(NodeId(*node), public);
+            }
+            _ => return Err(tree.corrupt("the public key of a member is damaged")),
+        }
+    }
+    Ok(keys)
 }
 
 /// Compares the table of terms with the records that were read. Returns the runs of a torn tail, already taken out.

@@ -10,7 +10,11 @@ use crate::{
     types::{Reader, StoredRows},
 };
 use raftbank_consensus::{Entry, Index, Record};
-use raftbank_ledger::{Account, Hash, LogTree, StateRows, log_tree::peak_places};
+use raftbank_ledger::{
+    Account, Hash, LogTree, StateRows, Tip,
+    log_tree::peak_places,
+    merkle::{leaf_hash, node_hash},
+};
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
@@ -83,7 +87,8 @@ impl Reader for SledReader {
 
     fn rows(&self) -> Result<StoredRows, StoreError> {
         let _reach = self.reach();
-        let (applied, rows) = load(&self.tree, self.cluster_id, self.difficulty)?;
+        let applied = load_applied(&self.tree)?;
+        let rows = load(&self.tree, &applied, self.cluster_id, self.difficulty)?;
         Ok(StoredRows { applied: applied.index, rows })
     }
 
@@ -118,10 +123,26 @@ pub(super) fn log_node(tree: &Tree, level: u8, index: u64) -> Result<Hash, Store
         .ok_or_else(|| tree.corrupt(format!("node {index} at level {level} of the log tree is missing or damaged")))
 }
 
-/// The log tree over `size` blocks.
-fn load_log(tree: &Tree, size: u64) -> Result<LogTree, StoreError> {
-    let peaks = peak_places(size).into_iter().map(|(level, index)| log_node(tree, level, index));
-    LogTree::from_peaks(size, peaks.collect::<Result<_, _>>()?)
+/// The log tree over all blocks up to the tip. Each of its peaks is compared with what stands under it, and the last leaf
+/// with the tip: the rest of the tree is compared by `verify`.
+fn load_log(tree: &Tree, tip: &Tip) -> Result<LogTree, StoreError> {
+    let size = tip.height.saturating_add(1);
+    let mut peaks = Vec::new();
+    for (level, index) in peak_places(size) {
+        let hash = log_node(tree, level, index)?;
+        let under = match level.checked_sub(1) {
+            Some(below) => node_hash(&log_node(tree, below, 2 * index)?, &log_node(tree, below, 2 * index + 1)?),
+            None => hash,
+        };
+        if hash != under {
+            return Err(tree.corrupt(format!("node {index} at level {level} of the log tree is not that of its sides")));
+        }
+        peaks.push(hash);
+    }
+    if log_node(tree, 0, tip.height)? != leaf_hash(&tip.hash.0) {
+        return Err(tree.corrupt(format!("leaf {} of the log tree is not that of the last block", tip.height)));
+    }
+    LogTree::from_peaks(size, peaks)
         .ok_or_else(|| tree.corrupt(format!("the log tree of {size} blocks has not the peaks it should have")))
 }
 
@@ -132,10 +153,9 @@ pub(super) fn load_applied(tree: &Tree) -> Result<Applied, StoreError> {
         .ok_or_else(|| tree.corrupt("the row that says where the state stands is missing or damaged"))
 }
 
-/// All rows of the state. Damage to any row, and a missing row of ids, is found here; missing accounts and values are
+/// All rows of the state at `applied`. Damage to any row, and a missing row of ids, is found here; missing accounts and values are
 /// found by whoever computes the state root.
-pub(super) fn load(tree: &Tree, cluster_id: Hash, difficulty: u8) -> Result<(Applied, StateRows), StoreError> {
-    let applied = load_applied(tree)?;
+pub(super) fn load(tree: &Tree, applied: &Applied, cluster_id: Hash, difficulty: u8) -> Result<StateRows, StoreError> {
     let mut accounts = BTreeMap::new();
     for row in tree.scan_prefix(&[rows::ACCOUNT])? {
         let (key, value) = row?;
@@ -181,8 +201,6 @@ pub(super) fn load(tree: &Tree, cluster_id: Hash, difficulty: u8) -> Result<(App
             sum.count, applied.ids.count
         )));
     }
-    let size = applied.tip.height.saturating_add(1);
-    let log = load_log(tree, size)?;
-    let rows = StateRows { accounts, values, ids, log, tip: applied.tip.clone(), cluster_id, difficulty };
-    Ok((applied, rows))
+    let log = load_log(tree, &applied.tip)?;
+    Ok(StateRows { accounts, values, ids, log, tip: applied.tip.clone(), cluster_id, difficulty })
 }

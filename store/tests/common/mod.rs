@@ -194,3 +194,57 @@ pub fn copy_tree(from: &Path, to: &Path) {
 pub fn cluster_hash() -> Hash {
     genesis().hash()
 }
+
+/// Changes rows behind the store's back.
+pub fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
+    let db = sled::Config::new()
+        .path(dir.join("sled"))
+        .segment_size(16 << 20)
+        .cache_capacity(64 << 20)
+        .flush_every_ms(None)
+        .open()
+        .unwrap();
+    change(&db);
+    db.flush().unwrap();
+    drop(db);
+}
+
+/// The folder of format 1 that is kept as text, and the chain that is in it: see the text's beginning.
+pub fn format_1(dir: &Path) -> Chain {
+    let bytes = |hex: &str| -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    };
+    std::fs::create_dir_all(dir).unwrap();
+    let mut mark = Vec::new();
+    tamper(dir, |db| {
+        for line in include_str!("../data/format-1.txt").lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["#", ..] => {}
+                ["meta", hex] => std::fs::write(dir.join("meta"), bytes(hex)).unwrap(),
+                ["mark", hex] => {
+                    mark.extend(bytes(hex));
+                    mark.resize(mark.len().next_multiple_of(4096), 0);
+                }
+                ["row", key, value] => drop(db.insert(bytes(key), bytes(value)).unwrap()),
+                _ => panic!("a line of the folder of format 1"),
+            }
+        }
+    });
+    std::fs::write(dir.join("mark"), mark).unwrap();
+    let mut chain = Chain::new();
+    chain.no_op(1);
+    while chain.last_index() < 8 {
+        chain.small_block(1);
+    }
+    chain
+}
+
+/// Puts another format into the file `meta`.
+pub fn set_format(dir: &Path, format: u8) {
+    let mut meta = std::fs::read(dir.join("meta")).unwrap();
+    meta[11] = format;
+    let body = meta.len() - 4;
+    let crc = crc32fast::hash(&meta[..body]);
+    meta[body..].copy_from_slice(&crc.to_be_bytes());
+    std::fs::write(dir.join("meta"), meta).unwrap();
+}

@@ -37,6 +37,12 @@ fuzz_target!(|bytes: &[u8]| {
                 assert_eq!(again, parts);
             }
         }
+        // A row under a key of any length.
+        8 => {
+            let (length, rest) = rest.split_first().unwrap_or((&0, rest));
+            let (key, payload) = rest.split_at(rest.len().min(usize::from(length % 16)));
+            check(sealed(key, payload), |value| fuzzing::respell_row(key, value));
+        }
         _ => damaged_record(rest),
     }
 });

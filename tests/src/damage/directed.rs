@@ -20,6 +20,7 @@ const VALUE: &str = "stored values altered, one at a time: each found by verify"
 const ID: &str = "id records altered, one at a time: each found by verify";
 const NONCE: &str = "nonces of blocks altered, one at a time: each found by verify";
 const PLACE: &str = "places of blocks altered, one at a time: each found by verify";
+const LOG: &str = "nodes of the log tree altered, one at a time: each found by verify";
 const TIP: &str = "fields of the state's tip altered, one at a time: each found by verify";
 const TORN: &str = "torn tails above the mark: cut, and said";
 
@@ -132,6 +133,7 @@ fn alterations(template: &Template) -> Result<Vec<Alteration>> {
             Some(b'a') => sealed(BALANCE, 15),
             Some(b'v') if value.len() > 4 => sealed(VALUE, value.len() / 2 - 2),
             Some(b'b') => sealed(PLACE, 7),
+            Some(b'l') => sealed(LOG, 31),
             // Index, term, height, hash, time, term, root; number and sum of ids.
             Some(b's') => [7, 15, 23, 30, 63, 71, 80, 111, 127].into_iter().for_each(|place| sealed(TIP, place)),
             Some(b'i') => id_places(value)?.into_iter().for_each(|place| sealed(ID, place)),

@@ -88,7 +88,7 @@ fn verified_then_opened(templates: &Templates, damage: &Damage, dir: &Path) -> R
 pub(super) fn verify_copy(dir: &Path) -> Result<(), String> {
     marker::read(dir).map_err(|error| error.to_string())?;
     let copy = SledStore::open_copy(dir).map_err(|error| error.to_string())?;
-    let report = verify::books(&copy.reader, &mut |_, _| true).map_err(|error| error.to_string())?;
+    let report = verify::books(&copy.reader, None, &mut |_, _| true).map_err(|error| error.to_string())?;
     report.and_then(|report| report.problem).map_or(Ok(()), Err)
 }
 
@@ -165,6 +165,7 @@ fn only_unsynced_is_missing(template: &Template, found: &Picture) -> Result<()> 
         found.hard.term > mark.term || found.hard.term == mark.term && (mark.vote.is_none() || vote == mark.vote);
     ensure!(kept && found.hard.term <= whole.hard.term, "term and vote");
     ensure!(found.peers.iter().all(|peer| whole.peers.get(peer.0) == Some(peer.1)), "the peers");
+    ensure!(found.keys.iter().all(|key| whole.keys.get(key.0) == Some(key.1)), "the public keys");
     Ok(())
 }
 

@@ -32,6 +32,8 @@ pub struct Picture {
     pub rows: StateRows,
     /// Incarnations of the other members.
     pub peers: BTreeMap<NodeId, u64>,
+    /// Their public keys.
+    pub keys: BTreeMap<NodeId, [u8; 32]>,
 }
 
 /// Why there is no picture.
@@ -82,7 +84,7 @@ impl Picture {
                 return Err(Blur::Wrong(format!("block {height} is not the log's")));
             }
         }
-        match verify::books(reader, &mut |_, _| true)? {
+        match verify::books(reader, None, &mut |_, _| true)? {
             Some(report) if report.problem.is_none() => {}
             Some(report) => return Err(Blur::Wrong(format!("verify: {:?}", report.problem))),
             None => return wrong("verify stopped"),
@@ -96,6 +98,7 @@ impl Picture {
             records,
             rows,
             peers: opened.peers.clone(),
+            keys: opened.keys.clone(),
         })
     }
 
@@ -131,6 +134,7 @@ impl Picture {
             (self.applied != other.applied, format!("applied {}, not {}", other.applied, self.applied)),
             (!same_rows(&self.rows, &other.rows), "accounts, values, ids or tip".to_owned()),
             (self.peers != other.peers, format!("peers {:?}, not {:?}", other.peers, self.peers)),
+            (self.keys != other.keys, "the public keys".to_owned()),
         ]
         .into_iter()
         .find_map(|(differs, what)| differs.then_some(what))

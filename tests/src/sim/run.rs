@@ -162,7 +162,7 @@ fn judged(world: &mut World) -> Result<(), Violation> {
         if chain.len() > longest.len() {
             longest = chain;
         }
-        match verify::books(&process.reader, &mut |_, _| true) {
+        match verify::books(&process.reader, None, &mut |_, _| true) {
             Ok(Some(report)) => {
                 if let Some(problem) = report.problem {
                     violated!("the books of {node:?} are wrong: {problem}");

@@ -230,12 +230,16 @@ fn stored() -> Vec<Vec<u8>> {
         numbers(&[8]),
         vec![0],
     ];
-    let meta = [b"\x01RAFTBANK\0\0\0\x01".to_vec(), vec![0x11; 32], numbers(&[7]), b"\x01\x02n1".to_vec()];
+    let meta = [b"\x01RAFTBANK\0\0\0\x02".to_vec(), vec![0x11; 32], numbers(&[7]), b"\x01\x02n1".to_vec()];
     let ids = [b"\x05i".to_vec(), numbers(&[4]), vec![0, 0], b"\x02r1\0\0\0\x01".to_vec(), vec![0x22; 32], vec![0]];
     let balance = [b"\x04a".to_vec(), 5_i128.to_be_bytes().to_vec()];
     let mut seeds = vec![mark.concat(), meta.concat(), ids.concat(), balance.concat()];
     seeds.push([b"\x04h".to_vec(), numbers(&[3]), vec![1, 2]].concat());
     seeds.push([b"\x04p".to_vec(), numbers(&[3])].concat());
+    seeds.push([b"\x08\x02p\x01".to_vec(), numbers(&[3])].concat());
+    seeds.push([b"\x08\x02k\x01".to_vec(), vec![0x44; 32]].concat());
+    seeds.push([b"\x08\x0al\x01".to_vec(), numbers(&[2]), vec![0x33; 32]].concat());
+    seeds.push([b"\x08\x09b".to_vec(), numbers(&[2, 3])].concat());
     seeds.push([b"\x04s".to_vec(), vec![1; 120]].concat());
     seeds.extend((0..24_u8).map(|how| [&[7, 5, 3, 1, 1, how][..], b"an entry of a record"].concat()));
     seeds

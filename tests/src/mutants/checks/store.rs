@@ -242,7 +242,7 @@ impl Reader for Books {
 fn a_chain_without_its_tail_does_not_verify() -> Result<()> {
     let chain = Arc::new(chain(6)?);
     for kept in 1..=7 {
-        let report = books(&Books(Arc::clone(&chain), kept), &mut |_, _| true)?.context("it was not stopped")?;
+        let report = books(&Books(Arc::clone(&chain), kept), None, &mut |_, _| true)?.context("it was not stopped")?;
         ensure!(report.problem.is_none() == (kept == 7), "{kept} of 7 blocks are left: {:?}", report.problem);
     }
     Ok(())
