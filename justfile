@@ -11,6 +11,10 @@ demo:
 test:
     cargo test --workspace
 
+# The verifier in Python: known answers, and every published vector
+verifier:
+    python3 -m unittest discover -s tests/verifier
+
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
@@ -51,3 +55,11 @@ systemd:
 
 bench:
     cargo run --release -p raftbank-tests --bin bench
+
+# What trees, proofs and signatures cost
+bench-proofs:
+    cargo run --release -p raftbank-tests --bin bench_proofs
+
+# Write the published test vectors anew
+vectors:
+    cargo run -p raftbank-tests --bin vectors
