@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::verify::Against;
+
 /// Where the configuration is looked for when `--config` is not given.
 pub const CONFIG_PATH: &str = "/etc/raftbank/raftbankd.toml";
 
@@ -46,9 +48,28 @@ pub struct Args {
     #[arg(long, value_name = "DIR", group = "action")]
     pub verify: Option<PathBuf>,
 
+    /// The head that `--verify` must find in the chain: the size of its log tree and its root.
+    #[arg(long, value_name = "SIZE:ROOT", requires = "verify", value_parser = against)]
+    pub against: Option<Against>,
+
+    /// Make the data folder from a complete export of this bank's chain, and exit.
+    #[arg(long, value_name = "FILE", group = "action")]
+    pub import: Option<PathBuf>,
+
+    /// Print all that is in a stopped node's data folder as JSON lines, without changing a byte of it.
+    #[arg(long, value_name = "DIR", group = "action")]
+    pub dump: Option<PathBuf>,
+
     /// How `--verify` prints its result.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table", requires = "verify")]
     pub output: Output,
+}
+
+/// Reads `SIZE:ROOT`.
+fn against(text: &str) -> Result<Against, String> {
+    let parts = text.split_once(':').and_then(|(size, root)| Some((size.parse().ok()?, root.parse().ok()?)));
+    let (size, root) = parts.ok_or("give a size and a root, such as 12:64 hexadecimal digits")?;
+    Ok(Against { size, root })
 }
 
 /// How a result is printed.

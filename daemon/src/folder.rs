@@ -46,12 +46,16 @@ pub fn rejoin(config: &Config, bank: &Bank) -> Result<(), Failure> {
 fn create(config: &Config, bank: &Bank, rejoining: bool) -> Result<(), Failure> {
     bank.position(&config.node.id)?;
     let node = NodeName::parse(&config.node.id).map_err(|error| Failure::Usage(error.to_string()))?;
-    let incarnation = SysRng
-        .try_next_u64()
-        .map_err(|error| Failure::io("the system's random numbers cannot be read")(std::io::Error::other(error)))?;
-    let meta = Meta { format: FORMAT, cluster_id: bank.cluster_id, node, incarnation, rejoining };
+    let meta = Meta { format: FORMAT, cluster_id: bank.cluster_id, node, incarnation: incarnation()?, rejoining };
     SledStore::create(&config.node.data_dir, &meta, &bank.block)?;
     Ok(())
+}
+
+/// The random number that a new folder is born with.
+pub(crate) fn incarnation() -> Result<u64, Failure> {
+    SysRng
+        .try_next_u64()
+        .map_err(|error| Failure::io("the system's random numbers cannot be read")(std::io::Error::other(error)))
 }
 
 #[cfg(test)]

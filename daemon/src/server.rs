@@ -28,7 +28,7 @@ use crate::runtime::loader::Loader;
 use crate::runtime::miner::Miner;
 use crate::runtime::{self, Report, Runtime};
 use crate::status::Status;
-use crate::{check, folder, marker, verify};
+use crate::{check, dump, folder, import, marker, verify};
 
 /// Requests of clients that may wait for the loop.
 const INCOMING_MAX: usize = 1_024;
@@ -41,7 +41,10 @@ pub const SOFTWARE: &str = concat!("raftbankd/", env!("CARGO_PKG_VERSION"));
 /// Does what the command line asks for and returns the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     if let Some(dir) = &args.verify {
-        return verify::folder(dir, args.output);
+        return verify::folder(dir, args.against, args.output);
+    }
+    if let Some(dir) = &args.dump {
+        return dump::folder(dir).map(|()| 0);
     }
     let config = Config::load(&args.config)?;
     let bank = Bank::load(&config.node.genesis)?;
@@ -59,6 +62,12 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
             bank.name,
             bank.cluster_id
         );
+        return Ok(0);
+    }
+    if let Some(export) = &args.import {
+        let imported = import::import(&config, &bank, export)?;
+        let (dir, height, head) = (config.node.data_dir.display(), imported.height, imported.state.tip().hash);
+        println!("made {dir} for {}, height {height}, head {head}", config.node.id);
         return Ok(0);
     }
     if args.rejoin {

@@ -198,13 +198,13 @@ fn execute(verifier: &mut Option<Verifier>, bytes: &[u8], term: u64, report: &mu
 }
 
 /// `--verify`: verifies a stopped node's folder, prints the result, and returns the exit code.
-pub fn folder(dir: &Path, output: Output) -> Result<u8, Failure> {
+pub fn folder(dir: &Path, against: Option<Against>, output: Output) -> Result<u8, Failure> {
     if let Some(reason) = marker::read(dir)? {
         eprintln!("raftbankd: an earlier run of this node stopped because of damage: {reason}");
     }
     let copy = SledStore::open_copy(dir)?;
     let show = std::io::stderr().is_terminal();
-    let report = books(&copy.reader, None, &mut |done, total| {
+    let report = books(&copy.reader, against.as_ref(), &mut |done, total| {
         if show {
             eprint!("\rverified {done} of {total} blocks");
         }
