@@ -79,65 +79,61 @@ fn growth() {
     }
 }
 
-/// Real blocks, each written and synced with the results of the one before, as a node does: with the rows of the log tree
-/// and without them, in turns. Then, how long a folder without them takes to open: once to build them, and once more.
+/// Real blocks, each written and synced with the results of the one before, as a node does: into one folder with the rows
+/// of the log tree and one without, a few blocks in turn, so that both have the same share of whatever else is going on.
+/// Then, how long the one without them takes to open as a folder of format 1: once to build them, and once more.
 fn log() {
     const BLOCKS: u64 = 10_000;
     println!("| requests | blocks | without | with | ratio | on disk without | with | open and build | open |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for requests in [1, 20] {
-        let (chain, mut took, mut size) = (chain(BLOCKS, requests), [0.0; 2], [0; 2]);
-        let mut opened = [0.0; 2];
-        for round in 0..3 {
-            for with in [round % 2, 1 - round % 2] {
-                let dir = tempfile::tempdir().unwrap();
-                let path = dir.path().join("data");
-                let mut store = store(&path, Tuning::default());
+        let chain = chain(BLOCKS, requests);
+        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let mut stores = [0, 1].map(|with: usize| store(&dirs[with].path().join("data"), Tuning::default()));
+        let mut took = [0.0; 2];
+        for part in chain[1..].chunks(50) {
+            for with in [0, 1] {
                 let start = Instant::now();
-                for pair in chain.windows(2) {
-                    let [(_, before), (record, _)] = pair else { unreachable!() };
-                    let mut batch = Batch::default();
-                    batch.writes.push(Write::Splice { from: record.index, records: vec![record.clone()] });
-                    batch.state.extend((record.index > 1).then(|| result(record.index - 1, before, with == 1)));
-                    store.write(&batch).unwrap();
-                    store.sync().unwrap();
+                for (record, delta) in part {
+                    let mut delta = delta.clone();
+                    if with == 0 {
+                        delta.log.clear();
+                    }
+                    let index = record.index;
+                    let splice = Write::Splice { from: index, records: vec![record.clone()] };
+                    let result = StateWrite { index, term: 1, height: Some(index), delta: Some(delta) };
+                    stores[with]
+                        .write(&Batch { writes: vec![splice], state: vec![result], ..Batch::default() })
+                        .unwrap();
+                    stores[with].sync().unwrap();
                 }
                 took[with] += start.elapsed().as_secs_f64();
-                store.close().unwrap();
-                size[with] = std::fs::metadata(path.join("sled/db")).unwrap().len() >> 10;
-                if with == 0 {
-                    let mut meta = std::fs::read(path.join("meta")).unwrap();
-                    meta[11] = 1;
-                    let body = meta.len() - 4;
-                    let crc = crc32fast::hash(&meta[..body]);
-                    meta[body..].copy_from_slice(&crc.to_be_bytes());
-                    std::fs::write(path.join("meta"), meta).unwrap();
-                    for took in &mut opened {
-                        let start = Instant::now();
-                        drop(SledStore::open(&path, &identity().1).unwrap());
-                        *took += start.elapsed().as_secs_f64() / 3.0;
-                    }
-                }
             }
         }
-        let [without, with] = took.map(|took| 3.0 * BLOCKS as f64 / took);
+        for store in stores {
+            store.close().unwrap();
+        }
+        let [without, with] = took.map(|took| BLOCKS as f64 / took);
+        let size = dirs.each_ref().map(|dir| std::fs::metadata(dir.path().join("data/sled/db")).unwrap().len() >> 10);
+        let old = dirs[0].path().join("data");
+        let mut meta = std::fs::read(old.join("meta")).unwrap();
+        meta[11] = 1;
+        let body = meta.len() - 4;
+        let crc = crc32fast::hash(&meta[..body]);
+        meta[body..].copy_from_slice(&crc.to_be_bytes());
+        std::fs::write(old.join("meta"), meta).unwrap();
+        let [build, open] = [(); 2].map(|()| {
+            let start = Instant::now();
+            drop(SledStore::open(&old, &identity().1).unwrap());
+            start.elapsed().as_secs_f64()
+        });
         println!(
-            "| {requests} | {BLOCKS} | {without:.0}/s | {with:.0}/s | {:.3} | {} KiB | {} KiB | {:.2} s | {:.2} s |",
+            "| {requests} | {BLOCKS} | {without:.0}/s | {with:.0}/s | {:.3} | {} KiB | {} KiB | {build:.2} s | {open:.2} s |",
             with / without,
             size[0],
             size[1],
-            opened[0],
-            opened[1]
         );
     }
-}
-
-fn result(index: u64, delta: &Delta, with: bool) -> StateWrite {
-    let mut delta = delta.clone();
-    if !with {
-        delta.log.clear();
-    }
-    StateWrite { index, term: 1, height: Some(index), delta: Some(delta) }
 }
 
 /// Blocks of so many transfers each, and what they change; block 0 first.
