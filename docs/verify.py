@@ -615,6 +615,7 @@ def check_export(stream, cluster=None, keys=None, checkpoint=None):
     need(not checkpoint or checkpoint.size <= log.size, "the export ends before the head of the checkpoint")
     need(sum(bank.balances.values()) == 0, "the sum of all balances is not 0")
     compared = "compared with the one given" if cluster else "NOT compared with one given from outside"
+    contains = f"contains the {checkpoint.says()}" if checkpoint else "NOT compared with one: a cut end would not show"
     return f"""ok: each block follows from the one before
 cluster id  {id_.hex()} ({compared})
 blocks      {log.size}
@@ -623,7 +624,7 @@ accounts    {len(bank.balances)}, the sum of their balances is 0
 height      {last.height}
 head        {last.hash().hex()}
 log root    {log.root().hex()}
-checkpoint  {f"contains the {checkpoint.says()}" if checkpoint else "NOT compared with one: a cut end would not show"}"""
+checkpoint  {contains}"""
 
 def check_block(last, header, entries, bank, ids):
     """Whether a block may follow the last one; executes it."""
@@ -632,7 +633,7 @@ def check_block(last, header, entries, bank, ids):
     need(header.height == (last.height + 1 if last else 0), f"height {header.height} is not next")
     if last:
         need(header.previous == last.hash(), '"previous" is not the hash of the block before')
-        need(header.term >= last.term and header.time_ms >= last.time_ms, "term or time is below that of the block before")
+        need(header.term >= last.term and header.time_ms >= last.time_ms, "term or time is below that of the last block")
         need(header.difficulty == last.difficulty, "the difficulty is not that of block 0")
         need(int.from_bytes(header.hash(), "big") >> 256 - header.difficulty == 0, "the hash lacks the proof-of-work")
     tree = Tree()
@@ -668,7 +669,7 @@ def arguments():
     def cluster(text):
         return text if re.fullmatch("[0-9a-f]{64}", text) else parser.error("--cluster takes 64 lower-case digits")
 
-    parser = argparse.ArgumentParser(description="Checks what a raftbank gives away.", epilog="A FILE can be -, for stdin.")
+    parser = argparse.ArgumentParser(description="Checks what a raftbank gives away; - is stdin.")
     commands = parser.add_subparsers(dest="command", required=True)
     for command in ("export", "receipt", "balance", "checkpoint", "consistency"):
         sub = commands.add_parser(command, allow_abbrev=False)
