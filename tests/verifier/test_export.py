@@ -1,4 +1,6 @@
 """Exports: accepted whole, and refused with any bit turned over or any rule broken."""
+import unittest.mock
+
 import bank as made
 from bank import u
 from common import SIZE, Case, check_export, checkpoint, example, keys, verify
@@ -40,6 +42,8 @@ class Export(Case):
         self.refused("not JSON", check_export, data + b"\n")
         self.refused("does not end", check_export, data[:-1])
         self.refused("is empty", check_export, b"")
+        with unittest.mock.patch.object(verify, "MAX_LINE", len(lines[0]) - 1):
+            self.refused("the line does not end, or has more", check_export, data)
 
     def test_a_cut_end_needs_a_checkpoint(self):
         cut = b"".join(example().export().splitlines(keepends=True)[:-1])

@@ -103,6 +103,7 @@ class Receipts(Case):
         for length in range(len(data)):
             with self.assertRaises(verify.Invalid):
                 check_receipt(3, 2, data[:length])
+        self.refused("has more than", check_receipt, 3, 2, bytes(2**20 + 1))
 
     def test_headers_that_cannot_be(self):
         header = example().blocks[3]["header"]
