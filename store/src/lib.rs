@@ -30,5 +30,5 @@ pub use engine::Tuning;
 pub use error::StoreError;
 pub use memory::{MemoryDisk, MemoryImage, MemoryReader, MemoryStore};
 pub use meta::{FORMAT, Meta};
-pub use sled_store::{FolderCopy, SledReader, SledStore};
+pub use sled_store::{FolderCopy, Salvage, SledReader, SledStore};
 pub use types::{Batch, Expected, Opened, Reader, StateWrite, Store, StoredRows, Walk};

@@ -26,6 +26,13 @@ pub struct FolderCopy {
 }
 
 pub(super) fn open_copy(dir: &Path, tuning: Tuning) -> Result<FolderCopy, StoreError> {
+    let copy = copied(dir)?;
+    let (store, reader, opened) = open::open(Layout::copy_of(dir, copy.path()), None, tuning)?;
+    Ok(FolderCopy { reader, opened, _store: store, _copy: copy })
+}
+
+/// Copies a data folder to a temporary one.
+pub(super) fn copied(dir: &Path) -> Result<TempDir, StoreError> {
     let original = Layout::new(dir);
     if original.standing()? != Standing::Folder {
         return Err(StoreError::Missing { dir: dir.to_owned() });
@@ -45,8 +52,7 @@ pub(super) fn open_copy(dir: &Path, tuning: Tuning) -> Result<FolderCopy, StoreE
     if original.sled().is_dir() {
         copy_tree(&original.sled(), &to.sled())?;
     }
-    let (store, reader, opened) = open::open(Layout::copy_of(dir, copy.path()), None, tuning)?;
-    Ok(FolderCopy { reader, opened, _store: store, _copy: copy })
+    Ok(copy)
 }
 
 /// Takes the lock sled would take, on a handle that can only read. A folder without the file has no lock.

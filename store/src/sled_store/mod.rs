@@ -10,9 +10,11 @@ mod log;
 mod migrate;
 mod open;
 mod reader;
+mod salvage;
 
 pub use copy::FolderCopy;
 pub use reader::SledReader;
+pub use salvage::Salvage;
 
 use crate::{
     engine::{Engine, Tuning},

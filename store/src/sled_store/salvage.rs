@@ -1,0 +1,104 @@
+//! Reading what can be read of a folder that no node would start from, to compare it with a healthy one.
+
+use super::{copy, layout::Layout, log, reader};
+use crate::{
+    engine::{Engine, Tree, Tuning},
+    error::StoreError,
+    rows,
+};
+use raftbank_consensus::{Index, Record};
+use raftbank_ledger::{Account, Balance, Hash, Tip};
+use std::{collections::BTreeMap, path::Path};
+use tempfile::TempDir;
+
+/// What can be read of a stopped node's folder. Nothing of it is checked but the checksums of its rows; it is read from a
+/// copy, which is removed when this is dropped.
+pub struct Salvage {
+    /// The last applied record and block, if the row that says so can be read.
+    pub applied: Option<(Index, Tip)>,
+    /// All balances whose rows can be read.
+    pub accounts: BTreeMap<Account, Balance>,
+    /// Hashes of all values whose rows can be read.
+    pub values: BTreeMap<Vec<u8>, Hash>,
+    /// Sentences about what cannot be read.
+    pub damage: Vec<String>,
+    tree: Tree,
+    // Dropped in this order: sled lets go of its files before they are removed.
+    _engine: Engine,
+    _copy: TempDir,
+}
+
+/// Most sentences about damage; there may be millions of rows.
+const DAMAGE_MAX: usize = 100;
+
+impl Salvage {
+    /// Reads all rows of the state.
+    ///
+    /// # Errors
+    /// There is no folder, a node runs on it, or sled cannot read it at all.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let copy = copy::copied(dir)?;
+        let layout = Layout::copy_of(dir, copy.path());
+        for path in [layout.sled().join("db"), layout.sled().join("conf")] {
+            // sled would make a new one and begin with nothing.
+            if !path.is_file() {
+                return Err(StoreError::corrupt(format!("the file {} is missing", path.display())));
+            }
+        }
+        let engine = Engine::open(&layout.sled(), &layout.shown, Tuning::default())?;
+        let tree = engine.tree().clone();
+        let mut salvage = Self {
+            applied: None,
+            accounts: BTreeMap::new(),
+            values: BTreeMap::new(),
+            damage: Vec::new(),
+            tree,
+            _engine: engine,
+            _copy: copy,
+        };
+        match reader::load_applied(&salvage.tree) {
+            Ok(applied) => salvage.applied = Some((applied.index, applied.tip)),
+            Err(error) => salvage.note(error.to_string()),
+        }
+        salvage.accounts()?;
+        salvage.values()?;
+        Ok(salvage)
+    }
+
+    /// A record of the log; `None` if there is none, or no more.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn record(&self, index: Index) -> Result<Option<Record>, StoreError> {
+        Ok(log::read_record(&self.tree, index)?.map(|(record, _)| record))
+    }
+
+    fn accounts(&mut self) -> Result<(), StoreError> {
+        for row in self.tree.clone().scan_prefix(&[rows::ACCOUNT])? {
+            let (key, value) = row?;
+            let account = std::str::from_utf8(&key[1..]).ok().and_then(|name| Account::parse(name).ok());
+            match (account, rows::unseal_balance(&key, &value)) {
+                (Some(account), Some(balance)) => drop(self.accounts.insert(account, balance)),
+                _ => self.note(format!("the row of account {:?} is damaged", String::from_utf8_lossy(&key[1..]))),
+            }
+        }
+        Ok(())
+    }
+
+    fn values(&mut self) -> Result<(), StoreError> {
+        for row in self.tree.clone().scan_prefix(&[rows::VALUE])? {
+            let (key, value) = row?;
+            match rows::unseal(&key, &value) {
+                Some(value) => drop(self.values.insert(key[1..].to_vec(), Hash::of(&[value]))),
+                None => self.note(format!("the row of key {:?} is damaged", String::from_utf8_lossy(&key[1..]))),
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, damage: String) {
+        if self.damage.len() < DAMAGE_MAX {
+            self.damage.push(damage);
+        }
+    }
+}
