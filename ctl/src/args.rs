@@ -247,6 +247,40 @@ Examples:
         #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
         from: u64,
     },
+    /// Say in which block and which account two nodes differ
+    #[command(
+        after_help = "Examples:\n  bankctl diff raftbank-dev/n1.sock raftbank-dev/n2.sock\n  bankctl diff /run/raftbank/raftbankd.sock /var/lib/raftbank.damaged"
+    )]
+    Diff {
+        /// A running node's socket, or a stopped node's data folder.
+        a: String,
+        /// The other one.
+        b: String,
+    },
+    /// Remember the newest signed head, cosign what extends it, and fail if the bank was rolled back or rewritten
+    #[command(
+        after_help = "Examples:\n  bankctl witness --state witness.state --keys keys.txt --every 1m\n  bankctl witness --state witness.state --print-key >> keys.txt"
+    )]
+    Witness {
+        /// Its key and the newest head it has cosigned; made if it is not there.
+        #[arg(long, value_name = "FILE")]
+        state: PathBuf,
+        /// The bank's keys file.
+        #[arg(long, value_name = "FILE")]
+        keys: Option<PathBuf>,
+        /// Its name in signatures, when the state file is made.
+        #[arg(long, default_value = "witness", value_name = "NAME")]
+        name: String,
+        /// Look again and again; once if not given.
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        every: Option<Duration>,
+        /// Where the cosigned head goes, instead of standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Print its public key, a line for a keys file, and nothing else.
+        #[arg(long)]
+        print_key: bool,
+    },
     /// Run a whole cluster on this machine, without root
     Dev {
         /// What to do with it.

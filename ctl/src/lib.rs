@@ -22,7 +22,7 @@ use raftbank_ledger::Operation;
 use crate::args::{Args, DevAction, Format, Verb};
 use crate::failure::Failure;
 use crate::output::Out;
-use crate::verbs::{Context, admin, blocks, reads, writes};
+use crate::verbs::{Context, admin, blocks, diff, reads, witness, writes};
 
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn run() -> u8 {
@@ -117,6 +117,10 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::Export { from } => blocks::blocks(context, from, None, true).await?,
         Verb::Verify { data_dir: Some(dir) } => return blocks::verify_folder(context, &dir),
         Verb::Verify { data_dir: None } => blocks::verify(context).await?,
+        Verb::Diff { a, b } => return diff::run(context, &a, &b).await,
+        Verb::Witness { state, keys, name, every, out, print_key } => {
+            witness::run(context, &witness::Options { state, keys, name, every, out, print_key }).await?;
+        }
         Verb::Dev { action: DevAction::Up { nodes, dir, no_restart, slow } } => {
             dev::up(&dir, dev::Options { nodes, restart: !no_restart, slow }).await?;
         }

@@ -48,6 +48,16 @@ impl Books {
         self.accounts.iter().map(|(account, balance)| (account, *balance))
     }
 
+    /// The SHA-256 of the value under a key of the key-value store.
+    pub fn value_hash(&self, key: &[u8]) -> Option<Hash> {
+        self.values.get(&value_key(key)).copied()
+    }
+
+    /// How many keys the key-value store has.
+    pub fn value_count(&self) -> usize {
+        self.values.len()
+    }
+
     /// The state tree, to be compared with the last block's state root and to prove balances. Costs in all keys.
     pub fn tree(&self) -> Smt {
         let balances = self.accounts.iter().map(|(account, balance)| (account_key(account), balance_hash(*balance)));

@@ -84,6 +84,12 @@ impl Keys {
         &self.witnesses
     }
 
+    /// The members' keys alone: for a witness, which looks at a head before it has signed it.
+    #[must_use]
+    pub fn without_witnesses(self) -> Self {
+        Self { witnesses: Vec::new(), ..self }
+    }
+
     /// How many nodes must have signed.
     pub fn majority(&self) -> usize {
         self.nodes.len() / 2 + 1

@@ -2,7 +2,9 @@
 
 pub mod admin;
 pub mod blocks;
+pub mod diff;
 pub mod reads;
+pub mod witness;
 pub mod writes;
 
 use std::time::Duration;
