@@ -8,7 +8,7 @@ use rand::rngs::SysRng;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::genesis::Bank;
-use crate::marker;
+use crate::{marker, signer};
 
 /// Makes the data folder of a node of a new bank.
 pub fn init(config: &Config, bank: &Bank) -> Result<(), Failure> {
@@ -49,8 +49,9 @@ fn create(config: &Config, bank: &Bank, rejoining: bool) -> Result<(), Failure> 
     let incarnation = SysRng
         .try_next_u64()
         .map_err(|error| Failure::io("the system's random numbers cannot be read")(std::io::Error::other(error)))?;
-    let meta = Meta { format: FORMAT, cluster_id: bank.cluster_id, node, incarnation, rejoining };
+    let meta = Meta { format: FORMAT, cluster_id: bank.cluster_id, node: node.clone(), incarnation, rejoining };
     SledStore::create(&config.node.data_dir, &meta, &bank.block)?;
+    signer::load(&config.node.data_dir, &bank.cluster_id, &node)?;
     Ok(())
 }
 
