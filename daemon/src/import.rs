@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::error::Failure;
 use crate::folder;
 use crate::genesis::Bank;
+use crate::signer;
 
 /// Bytes of blocks that are written and synced together.
 const PORTION_BYTES: usize = 1 << 20;
@@ -94,6 +95,7 @@ fn fill(config: &Config, bank: &Bank, dir: &Path, mut blocks: Export<BufReader<F
         &Meta { format: FORMAT, cluster_id, node: node.clone(), incarnation, rejoining: false },
         &bank.block,
     )?;
+    signer::load(dir, &cluster_id, &node)?;
     let (mut store, _reader, opened) = SledStore::open(dir, &Expected { cluster_id, node })?;
     let (mut state, mut portion) = (opened.state, Portion::default());
     let show = std::io::stderr().is_terminal();
