@@ -19,7 +19,7 @@ from hashlib import sha256, sha512
 
 I63, U32, U64 = 2**63 - 1, 2**32 - 1, 2**64 - 1
 MAX_FILE = 1 << 20  # bytes of any file but an export
-MAX_LINE = 64 << 20  # bytes of one line of an export: a block of 4 MiB as JSON is below that
+MAX_LINE = 36 << 20  # bytes of a line of an export: a block of 4 MiB can take 34 as JSON
 MAX_BLOCK = 4 << 20
 MAX_REQUESTS = 16_384
 

@@ -41,6 +41,10 @@ class Export(Case):
         self.refused("not JSON|not UTF-8", check_export, b"\xef\xbb\xbf" + data)
         self.refused("not JSON", check_export, data + b"\n")
         self.refused("does not end", check_export, data[:-1])
+        hash_ = example().blocks[0]["hash"].hex().encode()
+        for other in (b"z" * 64, hash_.upper(), hash_[:-1], hash_ + b"00", hash_[:-1] + b" ", b""):
+            self.refused('"hash" is no hash', check_export, data.replace(b'"hash":"' + hash_, b'"hash":"' + other))
+        self.refused('"hash" is not the hash', check_export, data.replace(b'"hash":"' + hash_, b'"hash":"' + b"0" * 64))
         self.refused("is empty", check_export, b"")
         with unittest.mock.patch.object(verify, "MAX_LINE", len(lines[0]) - 1):
             self.refused("the line does not end, or has more", check_export, data)

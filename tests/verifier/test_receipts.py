@@ -104,6 +104,9 @@ class Receipts(Case):
             with self.assertRaises(verify.Invalid):
                 check_receipt(3, 2, data[:length])
         self.refused("has more than", check_receipt, 3, 2, bytes(2**20 + 1))
+        for label in (b"request ", b"index ", b"block "):
+            self.refused(f"begins with '{label.decode()}'", check_receipt, 3, 2, data.replace(label, b"x" + label, 1))
+        self.refused("begins with 'block '", check_receipt, 3, 2, b"\n".join(data.split(b"\n")[:3] + data.split(b"\n")[7:]))
 
     def test_headers_that_cannot_be(self):
         header = example().blocks[3]["header"]
