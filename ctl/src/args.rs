@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::verbs::checkpoint::CheckpointArgs;
+use crate::verbs::keys::KeysArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   bankctl dev up                                a whole cluster on this machine, until Ctrl-C
@@ -281,6 +284,10 @@ Examples:
         #[arg(long)]
         print_key: bool,
     },
+    /// Print the public keys of all members: what is needed to check receipts and proofs
+    Keys(KeysArgs),
+    /// Print the newest head of the chain that a majority has signed
+    Checkpoint(CheckpointArgs),
     /// Run a whole cluster on this machine, without root
     Dev {
         /// What to do with it.

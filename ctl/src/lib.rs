@@ -3,8 +3,10 @@
 pub mod args;
 pub mod batch;
 pub mod demo;
+pub mod describe;
 pub mod dev;
 pub mod failure;
+pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -13,6 +15,7 @@ pub mod output;
 mod properties;
 pub mod session;
 pub mod shell;
+pub mod stream;
 pub mod verbs;
 
 use clap::Parser;
@@ -22,7 +25,7 @@ use raftbank_ledger::Operation;
 use crate::args::{Args, DevAction, Format, Verb};
 use crate::failure::Failure;
 use crate::output::Out;
-use crate::verbs::{Context, admin, blocks, diff, reads, witness, writes};
+use crate::verbs::{Context, admin, blocks, checkpoint, diff, keys, reads, verify, witness, writes};
 
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn run() -> u8 {
@@ -115,12 +118,14 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::Block { height } => blocks::block(context, height).await?,
         Verb::Blocks { from, to } => blocks::blocks(context, from, to, false).await?,
         Verb::Export { from } => blocks::blocks(context, from, None, true).await?,
-        Verb::Verify { data_dir: Some(dir) } => return blocks::verify_folder(context, &dir),
-        Verb::Verify { data_dir: None } => blocks::verify(context).await?,
         Verb::Diff { a, b } => return diff::run(context, &a, &b).await,
         Verb::Witness { state, keys, name, every, out, print_key } => {
             witness::run(context, &witness::Options { state, keys, name, every, out, print_key }).await?;
         }
+        Verb::Verify { data_dir: Some(dir) } => return verify::folder(context, &dir),
+        Verb::Verify { data_dir: None } => verify::run(context).await?,
+        Verb::Keys(args) => keys::run(context, &args).await?,
+        Verb::Checkpoint(args) => checkpoint::run(context, &args).await?,
         Verb::Dev { action: DevAction::Up { nodes, dir, no_restart, slow } } => {
             dev::up(&dir, dev::Options { nodes, restart: !no_restart, slow }).await?;
         }

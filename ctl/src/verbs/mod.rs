@@ -2,8 +2,11 @@
 
 pub mod admin;
 pub mod blocks;
+pub mod checkpoint;
 pub mod diff;
+pub mod keys;
 pub mod reads;
+pub mod verify;
 pub mod witness;
 pub mod writes;
 
