@@ -13,6 +13,7 @@ pub mod fuzzing;
 pub mod output;
 #[cfg(test)]
 mod properties;
+pub mod proving;
 pub mod session;
 pub mod shell;
 pub mod stream;
@@ -25,7 +26,10 @@ use raftbank_ledger::Operation;
 use crate::args::{Args, DevAction, Format, Verb};
 use crate::failure::Failure;
 use crate::output::Out;
-use crate::verbs::{Context, admin, blocks, checkpoint, diff, keys, reads, verify, witness, writes};
+use crate::verbs::{
+    Context, admin, balance_at, blocks, checkpoint, consistency, diff, keys, reads, receipt, show, verify,
+    verify_consistency, verify_receipt, witness, writes,
+};
 
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn run() -> u8 {
@@ -87,7 +91,9 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
             let operation = Operation::Open { account: writes::account(&account)? };
             writes::run(context, id.id.as_deref(), operation).await?;
         }
-        Verb::Balance { account, local } => reads::balance(context, &account, local).await?,
+        Verb::Balance { account, at: height, proof: true, .. } => balance_at::proof(context, &account, height).await?,
+        Verb::Balance { account, at: Some(height), .. } => balance_at::at(context, &account, height).await?,
+        Verb::Balance { account, local, .. } => reads::balance(context, &account, local).await?,
         Verb::Accounts { local } => reads::accounts(context, local).await?,
         Verb::Transfer { batch: Some(file), id_prefix, .. } => {
             return batch::run(context, &file, id_prefix.as_deref()).await;
@@ -126,6 +132,11 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::Verify { data_dir: None } => verify::run(context).await?,
         Verb::Keys(args) => keys::run(context, &args).await?,
         Verb::Checkpoint(args) => checkpoint::run(context, &args).await?,
+        Verb::Receipt(args) => receipt::run(context, &args).await?,
+        Verb::VerifyReceipt(args) => verify_receipt::run(context, &args)?,
+        Verb::VerifyConsistency(args) => verify_consistency::run(context, &args)?,
+        Verb::Consistency(args) => consistency::run(context, &args).await?,
+        Verb::Show(args) => show::run(context, &args).await?,
         Verb::Dev { action: DevAction::Up { nodes, dir, no_restart, slow } } => {
             dev::up(&dir, dev::Options { nodes, restart: !no_restart, slow }).await?;
         }
