@@ -5,6 +5,14 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::verbs::checkpoint::CheckpointArgs;
+use crate::verbs::consistency::ConsistencyArgs;
+use crate::verbs::keys::KeysArgs;
+use crate::verbs::receipt::ReceiptArgs;
+use crate::verbs::show::ShowArgs;
+use crate::verbs::verify_consistency::VerifyConsistencyArgs;
+use crate::verbs::verify_receipt::VerifyReceiptArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   bankctl dev up                                a whole cluster on this machine, until Ctrl-C
@@ -91,16 +99,26 @@ pub enum Verb {
         id: IdArg,
     },
     /// Show an account's balance, and what is pending
-    #[command(
-        after_help = "Examples:\n  bankctl balance alice\n  bankctl balance alice --local   # this node's state, however old"
-    )]
+    #[command(after_help = "\
+Examples:
+  bankctl balance alice
+  bankctl balance alice --local                 # this node's state, however old
+  bankctl balance alice --at 12                 # after block 12
+  bankctl balance alice --at 12 --proof > a.txt # for: bankctl verify-receipt a.txt --keys keys.txt
+  bankctl balance mallory --proof               # that there is no such account")]
     Balance {
         /// The account.
         #[arg(allow_hyphen_values = true)]
         account: String,
         /// Answer from this node and say at which height, instead of asking a majority.
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["at", "proof"])]
         local: bool,
+        /// The balance after the block with this height.
+        #[arg(long, value_name = "HEIGHT")]
+        at: Option<u64>,
+        /// Print a proof of the balance, or that there is no such account, which anyone can check.
+        #[arg(long)]
+        proof: bool,
     },
     /// Show all accounts; the sum is always 0
     #[command(after_help = "Example:\n  bankctl accounts")]
@@ -281,6 +299,20 @@ Examples:
         #[arg(long)]
         print_key: bool,
     },
+    /// Print the public keys of all members: what is needed to check receipts and proofs
+    Keys(KeysArgs),
+    /// Print the newest head of the chain that a majority has signed
+    Checkpoint(CheckpointArgs),
+    /// Print the receipt of a request: that it is in the chain, with which outcome
+    Receipt(ReceiptArgs),
+    /// Check a receipt, a balance proof or a checkpoint, without any server
+    VerifyReceipt(VerifyReceiptArgs),
+    /// Check that a newer checkpoint extends an older one, without any server
+    VerifyConsistency(VerifyConsistencyArgs),
+    /// Print the proof that the chain still begins with what an older checkpoint says
+    Consistency(ConsistencyArgs),
+    /// Show a request with its outcome and its place
+    Show(ShowArgs),
     /// Run a whole cluster on this machine, without root
     Dev {
         /// What to do with it.

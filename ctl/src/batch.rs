@@ -14,10 +14,9 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::failure::Failure;
-use crate::output::{failure_json, line, note};
+use crate::output::{failure_json, line, note, progress_bar};
 use crate::session::{Daemon, Session};
 use crate::verbs::Context;
-use crate::verbs::blocks::progress_bar;
 use crate::verbs::writes;
 
 /// Most rows of one file.

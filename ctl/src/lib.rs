@@ -3,16 +3,20 @@
 pub mod args;
 pub mod batch;
 pub mod demo;
+pub mod describe;
 pub mod dev;
 pub mod failure;
+pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod output;
 #[cfg(test)]
 mod properties;
+pub mod proving;
 pub mod session;
 pub mod shell;
+pub mod stream;
 pub mod verbs;
 
 use clap::Parser;
@@ -22,7 +26,10 @@ use raftbank_ledger::Operation;
 use crate::args::{Args, DevAction, Format, Verb};
 use crate::failure::Failure;
 use crate::output::Out;
-use crate::verbs::{Context, admin, blocks, diff, reads, witness, writes};
+use crate::verbs::{
+    Context, admin, balance_at, blocks, checkpoint, consistency, diff, keys, reads, receipt, show, verify,
+    verify_consistency, verify_receipt, witness, writes,
+};
 
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn run() -> u8 {
@@ -84,7 +91,9 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
             let operation = Operation::Open { account: writes::account(&account)? };
             writes::run(context, id.id.as_deref(), operation).await?;
         }
-        Verb::Balance { account, local } => reads::balance(context, &account, local).await?,
+        Verb::Balance { account, at: height, proof: true, .. } => balance_at::proof(context, &account, height).await?,
+        Verb::Balance { account, at: Some(height), .. } => balance_at::at(context, &account, height).await?,
+        Verb::Balance { account, local, .. } => reads::balance(context, &account, local).await?,
         Verb::Accounts { local } => reads::accounts(context, local).await?,
         Verb::Transfer { batch: Some(file), id_prefix, .. } => {
             return batch::run(context, &file, id_prefix.as_deref()).await;
@@ -115,12 +124,19 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::Block { height } => blocks::block(context, height).await?,
         Verb::Blocks { from, to } => blocks::blocks(context, from, to, false).await?,
         Verb::Export { from } => blocks::blocks(context, from, None, true).await?,
-        Verb::Verify { data_dir: Some(dir) } => return blocks::verify_folder(context, &dir),
-        Verb::Verify { data_dir: None } => blocks::verify(context).await?,
         Verb::Diff { a, b } => return diff::run(context, &a, &b).await,
         Verb::Witness { state, keys, name, every, out, print_key } => {
             witness::run(context, &witness::Options { state, keys, name, every, out, print_key }).await?;
         }
+        Verb::Verify { data_dir: Some(dir) } => return verify::folder(context, &dir),
+        Verb::Verify { data_dir: None } => verify::run(context).await?,
+        Verb::Keys(args) => keys::run(context, &args).await?,
+        Verb::Checkpoint(args) => checkpoint::run(context, &args).await?,
+        Verb::Receipt(args) => receipt::run(context, &args).await?,
+        Verb::VerifyReceipt(args) => verify_receipt::run(context, &args)?,
+        Verb::VerifyConsistency(args) => verify_consistency::run(context, &args)?,
+        Verb::Consistency(args) => consistency::run(context, &args).await?,
+        Verb::Show(args) => show::run(context, &args).await?,
         Verb::Dev { action: DevAction::Up { nodes, dir, no_restart, slow } } => {
             dev::up(&dir, dev::Options { nodes, restart: !no_restart, slow }).await?;
         }

@@ -183,6 +183,10 @@ pub fn unfailed(reply: ApiReply) -> Result<ApiReply, Failure> {
         ApiReply::Failed { kind, code, message } => {
             let hint = match code.as_str() {
                 "unknown_account" => Some("bankctl accounts lists all accounts; bankctl open NAME opens one"),
+                "unknown_request" => Some(
+                    "an id is printed before its request is sent; bankctl history ACCOUNT lists those of an account",
+                ),
+                "unknown_block" => Some("bankctl status shows this node's height"),
                 "no_leader" | "timeout" => Some("look at: bankctl status"),
                 _ => None,
             };

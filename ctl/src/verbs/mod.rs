@@ -1,9 +1,18 @@
 //! One function for each verb.
 
 pub mod admin;
+pub mod balance_at;
 pub mod blocks;
+pub mod checkpoint;
+pub mod consistency;
 pub mod diff;
+pub mod keys;
 pub mod reads;
+pub mod receipt;
+pub mod show;
+pub mod verify;
+pub mod verify_consistency;
+pub mod verify_receipt;
 pub mod witness;
 pub mod writes;
 
