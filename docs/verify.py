@@ -633,7 +633,7 @@ def check_block(last, header, entries, bank, ids):
     need(header.height == (last.height + 1 if last else 0), f"height {header.height} is not next")
     if last:
         need(header.previous == last.hash(), '"previous" is not the hash of the block before')
-        need(header.term >= last.term and header.time_ms >= last.time_ms, "term or time is below that of the last block")
+        need(header.term >= last.term and header.time_ms >= last.time_ms, "term or time is below the last block's")
         need(header.difficulty == last.difficulty, "the difficulty is not that of block 0")
         need(int.from_bytes(header.hash(), "big") >> 256 - header.difficulty == 0, "the hash lacks the proof-of-work")
     tree = Tree()

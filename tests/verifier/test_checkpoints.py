@@ -132,6 +132,8 @@ class Consistency(Case):
                     self.refused("older checkpoint has|does not begin|hashes", self.check, other, SIZE, self.proof(old, SIZE))
                     said = self.proof(old, SIZE).replace(b"old %d" % old, b"old %d" % other)
                     self.refused("older checkpoint has|does not begin|hashes", self.check, other, SIZE, said)
+        said = self.proof(5, SIZE).replace(b"old 5", b"old 6")
+        self.refused("older checkpoint has 5", self.check, 5, SIZE, said)
         # Backwards
         said = b"old 8\n\n" + checkpoint(5)
         self.refused("hashes", self.check, 8, 5, said)
