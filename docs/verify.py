@@ -528,8 +528,8 @@ def check_receipt(data, keys, request=None):
         leaf_hash, spelled = leaf(entry.encoded), f"request {spell_json(entry.json)}\n"
     need(given is None or leaf(given.encoded) == leaf_hash, "the receipt is for another request than the one given")
     if entry is not None:
-        is_short = len(f"request {spell_json(entry.json)}".encode()) <= 900
-        need(is_short == spelled.startswith("request "), "a request stands in its receipt up to 900 bytes, not above")
+        is_short = len(f"request {spell_json(entry.json)}".encode()) <= 700
+        need(is_short == spelled.startswith("request "), "a request stands in its receipt up to 700 bytes, not above")
     index = decimal(field(lines, "index"), 0, U32, "the index")
     header = header_decode(unb64(field(lines, "block"), "the header"))
     path = hash_lines(lines)

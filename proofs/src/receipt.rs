@@ -12,12 +12,12 @@ use crate::text::{self, Lines};
 
 const WHAT: &str = "the receipt";
 const FIRST_LINE: &str = "raftbank receipt v1";
-/// Longest receipt, in bytes.
+/// Longest receipt that a bank makes, in bytes: with the signatures of a majority. Others may add theirs.
 pub const RECEIPT_BYTES_MAX: usize = 4 << 10;
 /// Longest file with a proof that is read, in bytes.
 pub const PROOF_BYTES_MAX: usize = 64 << 10;
 /// Longest line with a request in a receipt, the word in front of it included.
-const REQUEST_LINE_MAX: usize = 900;
+const REQUEST_LINE_MAX: usize = 700;
 
 /// What a receipt says of the request itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Receipt {
     /// # Errors
     /// Anything but what [`fmt::Display`] writes.
     pub fn parse(text: &str) -> Result<Self, ProofError> {
-        let mut lines = Lines::new(WHAT, text, RECEIPT_BYTES_MAX)?;
+        let mut lines = Lines::new(WHAT, text, PROOF_BYTES_MAX)?;
         lines.exactly(FIRST_LINE)?;
         let request = match lines.optional_field("request-leaf")? {
             Some(leaf) => ReceiptRequest::Leaf(text::hash(WHAT, leaf)?),

@@ -270,7 +270,7 @@ class Bank:
     def receipt(self, height, index, size, checkpoint):
         block = self.blocks[height]
         object_line = "request " + spell(block["objects"][index])
-        if len(object_line.encode()) > 900:
+        if len(object_line.encode()) > 700:
             object_line = "request-leaf " + b64(leaf(block["entries"][index]))
         hashes = hash_lines(path(index, [leaf(entry) for entry in block["entries"]]))
         return (f"raftbank receipt v1\n{object_line}\nindex {index}\nblock {b64(block['header'])}\n{hashes}".encode()

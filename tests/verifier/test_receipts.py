@@ -38,23 +38,23 @@ class Receipts(Case):
     def test_where_a_request_stands(self):
         long = receipt(5, 0).decode().split("\n")
         long[1] = "request " + made.spell(example().blocks[5]["objects"][0])
-        self.refused("up to 900 bytes", verify.check_receipt, "\n".join(long).encode(), keys())
+        self.refused("up to 700 bytes", verify.check_receipt, "\n".join(long).encode(), keys())
         short = receipt(1, 0).decode().split("\n")
         short[1] = "request-leaf " + b64(leaf(example().blocks[1]["entries"][0]))
-        self.refused("up to 900 bytes", verify.check_receipt, "\n".join(short).encode(), keys(), request_file(1, 0))
+        self.refused("up to 700 bytes", verify.check_receipt, "\n".join(short).encode(), keys(), request_file(1, 0))
         bank = made.Bank()
         empty = len("request " + made.spell(made.request("put", "p", b"k", b"")[0] | {"outcome": "committed"}))
-        for extra in range(8):  # the base64 of the value and one more character of the id: each length around 900
-            value = bytes((900 - empty) // 4 * 3)
+        for extra in range(8):  # the base64 of the value and one more character of the id: each length around 700
+            value = bytes((700 - empty) // 4 * 3)
             bank.block([("committed", "put", "p" * (1 + extra) + f"{extra}", b"k", value)])
         lengths = set()
         for height in range(1, 9):
             line = "request " + made.spell(bank.blocks[height]["objects"][0])
             data = bank.receipt(height, 0, 9, bank.checkpoint(9))
             lengths.add(len(line))
-            self.assertEqual(line.encode() in data, len(line) <= 900)
+            self.assertEqual(line.encode() in data, len(line) <= 700)
             verify.check_receipt(data, verify.check_keys(bank.keys()), (line[8:] + "\n").encode())
-        self.assertTrue({900, 901} <= lengths, lengths)
+        self.assertTrue({700, 701} <= lengths, lengths)
 
     def test_parts_of_others(self):
         other = made.Bank(salt="other")
