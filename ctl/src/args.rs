@@ -10,6 +10,7 @@ use crate::verbs::consistency::ConsistencyArgs;
 use crate::verbs::keys::KeysArgs;
 use crate::verbs::receipt::ReceiptArgs;
 use crate::verbs::show::ShowArgs;
+use crate::verbs::verify::VerifyArgs;
 use crate::verbs::verify_consistency::VerifyConsistencyArgs;
 use crate::verbs::verify_receipt::VerifyReceiptArgs;
 
@@ -250,14 +251,7 @@ Examples:
         to: Option<u64>,
     },
     /// Re-execute every block from genesis and compare everything
-    #[command(
-        after_help = "Examples:\n  bankctl verify\n  bankctl verify --data-dir /var/lib/raftbank   # of a stopped node; changes nothing"
-    )]
-    Verify {
-        /// A stopped node's data folder, instead of a running node.
-        #[arg(long, value_name = "DIR")]
-        data_dir: Option<PathBuf>,
-    },
+    Verify(VerifyArgs),
     /// Print the chain as JSON lines, one block each
     #[command(after_help = "Example:\n  bankctl export > chain.jsonl")]
     Export {

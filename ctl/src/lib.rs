@@ -128,8 +128,7 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::Witness { state, keys, name, every, out, print_key } => {
             witness::run(context, &witness::Options { state, keys, name, every, out, print_key }).await?;
         }
-        Verb::Verify { data_dir: Some(dir) } => return verify::folder(context, &dir),
-        Verb::Verify { data_dir: None } => verify::run(context).await?,
+        Verb::Verify(args) => return verify::run(context, &args).await,
         Verb::Keys(args) => keys::run(context, &args).await?,
         Verb::Checkpoint(args) => checkpoint::run(context, &args).await?,
         Verb::Receipt(args) => receipt::run(context, &args).await?,

@@ -12,6 +12,7 @@ pub mod receipt;
 pub mod show;
 pub mod verify;
 pub mod verify_consistency;
+pub mod verify_export;
 pub mod verify_receipt;
 pub mod witness;
 pub mod writes;
