@@ -7,9 +7,11 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::verbs::checkpoint::CheckpointArgs;
 use crate::verbs::consistency::ConsistencyArgs;
+use crate::verbs::history::HistoryArgs;
 use crate::verbs::keys::KeysArgs;
 use crate::verbs::receipt::ReceiptArgs;
 use crate::verbs::show::ShowArgs;
+use crate::verbs::statement::StatementArgs;
 use crate::verbs::verify::VerifyArgs;
 use crate::verbs::verify_consistency::VerifyConsistencyArgs;
 use crate::verbs::verify_receipt::VerifyReceiptArgs;
@@ -307,6 +309,10 @@ Examples:
     Consistency(ConsistencyArgs),
     /// Show a request with its outcome and its place
     Show(ShowArgs),
+    /// List all requests that name an account, with the balance after each
+    History(HistoryArgs),
+    /// Print what an account held, what came and went, and what it held then
+    Statement(StatementArgs),
     /// Run a whole cluster on this machine, without root
     Dev {
         /// What to do with it.
