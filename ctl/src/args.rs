@@ -7,9 +7,12 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::verbs::checkpoint::CheckpointArgs;
 use crate::verbs::consistency::ConsistencyArgs;
+use crate::verbs::history::HistoryArgs;
 use crate::verbs::keys::KeysArgs;
 use crate::verbs::receipt::ReceiptArgs;
 use crate::verbs::show::ShowArgs;
+use crate::verbs::statement::StatementArgs;
+use crate::verbs::verify::VerifyArgs;
 use crate::verbs::verify_consistency::VerifyConsistencyArgs;
 use crate::verbs::verify_receipt::VerifyReceiptArgs;
 
@@ -250,14 +253,7 @@ Examples:
         to: Option<u64>,
     },
     /// Re-execute every block from genesis and compare everything
-    #[command(
-        after_help = "Examples:\n  bankctl verify\n  bankctl verify --data-dir /var/lib/raftbank   # of a stopped node; changes nothing"
-    )]
-    Verify {
-        /// A stopped node's data folder, instead of a running node.
-        #[arg(long, value_name = "DIR")]
-        data_dir: Option<PathBuf>,
-    },
+    Verify(VerifyArgs),
     /// Print the chain as JSON lines, one block each
     #[command(after_help = "Example:\n  bankctl export > chain.jsonl")]
     Export {
@@ -313,6 +309,10 @@ Examples:
     Consistency(ConsistencyArgs),
     /// Show a request with its outcome and its place
     Show(ShowArgs),
+    /// List all requests that name an account, with the balance after each
+    History(HistoryArgs),
+    /// Print what an account held, what came and went, and what it held then
+    Statement(StatementArgs),
     /// Run a whole cluster on this machine, without root
     Dev {
         /// What to do with it.

@@ -27,8 +27,8 @@ use crate::args::{Args, DevAction, Format, Verb};
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::verbs::{
-    Context, admin, balance_at, blocks, checkpoint, consistency, diff, keys, reads, receipt, show, verify,
-    verify_consistency, verify_receipt, witness, writes,
+    Context, admin, balance_at, blocks, checkpoint, consistency, diff, history, keys, reads, receipt, show, statement,
+    verify, verify_consistency, verify_receipt, witness, writes,
 };
 
 /// Parses the command line, does what it says, and returns the exit code.
@@ -128,8 +128,7 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::Witness { state, keys, name, every, out, print_key } => {
             witness::run(context, &witness::Options { state, keys, name, every, out, print_key }).await?;
         }
-        Verb::Verify { data_dir: Some(dir) } => return verify::folder(context, &dir),
-        Verb::Verify { data_dir: None } => verify::run(context).await?,
+        Verb::Verify(args) => return verify::run(context, &args).await,
         Verb::Keys(args) => keys::run(context, &args).await?,
         Verb::Checkpoint(args) => checkpoint::run(context, &args).await?,
         Verb::Receipt(args) => receipt::run(context, &args).await?,
@@ -137,6 +136,8 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::VerifyConsistency(args) => verify_consistency::run(context, &args)?,
         Verb::Consistency(args) => consistency::run(context, &args).await?,
         Verb::Show(args) => show::run(context, &args).await?,
+        Verb::History(args) => history::run(context, &args).await?,
+        Verb::Statement(args) => statement::run(context, &args).await?,
         Verb::Dev { action: DevAction::Up { nodes, dir, no_restart, slow } } => {
             dev::up(&dir, dev::Options { nodes, restart: !no_restart, slow }).await?;
         }

@@ -48,7 +48,8 @@ pub async fn run(context: &mut Context, args: &CheckpointArgs) -> Result<(), Fai
 /// # Errors
 /// No answer in time, or an answer that is no checkpoint of so many blocks.
 pub async fn newest(node: &mut Session, size_min: u64) -> Result<Checkpoint, Failure> {
-    let timeout_ms = node.timeout_ms();
+    // A little less than this side waits: who gives up first can say why.
+    let timeout_ms = node.timeout_ms() / 10 * 9;
     match node.ask(ApiRequest::Checkpoint { size_min, timeout_ms }).await? {
         ApiReply::Checkpoint { note } => {
             let checkpoint = Checkpoint::parse(&note).map_err(|error| files::contradicted(&error))?;

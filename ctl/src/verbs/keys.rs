@@ -1,12 +1,14 @@
 //! `keys`: the public keys of all members, for whoever wants to check what the bank says.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use raftbank_ledger::{Hash, NodeName};
 use raftbank_proofs::{KeyKind, Keys, VerifierKey, node_key_name};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::Context;
 use super::writes::unexpected;
@@ -14,6 +16,9 @@ use crate::describe;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{SCHEMA, bytes, note};
+
+/// Between two looks, while keys are missing.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The command line of `keys`.
 #[derive(Clone, Debug, Args)]
@@ -38,11 +43,20 @@ pub async fn run(context: &mut Context, args: &KeysArgs) -> Result<(), Failure> 
         ApiReply::Status(status) => status,
         other => return Err(unexpected(&other)),
     };
-    let members = match context.node.ask(ApiRequest::Keys).await? {
-        ApiReply::Keys { members } => members,
-        other => return Err(unexpected(&other)),
+    let deadline = Instant::now() + context.timeout;
+    let keys = loop {
+        let members = match context.node.ask(ApiRequest::Keys).await? {
+            ApiReply::Keys { members } => members,
+            other => return Err(unexpected(&other)),
+        };
+        match keys_of(Hash(status.cluster_id), &members) {
+            // A node that has just started hears them soon.
+            Err(failure) if failure.kind == FailKind::NotExecuted && Instant::now() < deadline => {
+                sleep(LOOK_EVERY).await;
+            }
+            keys => break keys?,
+        }
     };
-    let keys = keys_of(Hash(status.cluster_id), &members)?;
     let text = keys.to_string();
     if let Some(path) = &args.out {
         files::write(path, &text)?;

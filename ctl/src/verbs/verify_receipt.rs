@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use raftbank_ledger::Entry;
-use raftbank_proofs::{BalanceProof, Checkpoint, Head, Keys, PROOF_BYTES_MAX, Receipt, ReceiptRequest, entry_json};
+use raftbank_ledger::{Entry, Hash, merkle};
+use raftbank_proofs::{
+    BalanceProof, Checkpoint, Head, Keys, PROOF_BYTES_MAX, ProofError, Receipt, ReceiptRequest, entry_json,
+};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -152,7 +154,9 @@ pub fn check(path: &Path, text: &str, request: Option<&Entry>, keys: &Keys) -> R
 }
 
 fn receipt(receipt: &Receipt, path: &Path, request: Option<&Entry>, keys: &Keys) -> Result<Proven, Failure> {
-    if matches!(receipt.request, ReceiptRequest::Leaf(_)) && request.is_none() {
+    if let (ReceiptRequest::Leaf(leaf), None) = (&receipt.request, request) {
+        // All but the request can be checked: a receipt that is no good is told from one that is not complete.
+        leads(receipt, *leaf, keys).map_err(|error| unproven(path, &error))?;
         let message = "this receipt holds only the hash of its request: give the request as well, with --request FILE";
         return Err(Failure::usage("request_needed", message).hint("bankctl receipt ID --request-out FILE"));
     }
@@ -170,6 +174,16 @@ fn receipt(receipt: &Receipt, path: &Path, request: Option<&Entry>, keys: &Keys)
         "request": entry_json(entry),
     });
     Ok(Proven::new(sentence, fields, &receipt.log.checkpoint.head, &proven.signers, keys))
+}
+
+/// Whether a receipt leads from its leaf to a checkpoint that counts.
+fn leads(receipt: &Receipt, leaf: Hash, keys: &Keys) -> Result<(), ProofError> {
+    let (index, header) = (receipt.index.into(), &receipt.header);
+    let root = merkle::root_by_inclusion(leaf, index, header.request_count.into(), &receipt.hashes)?;
+    if root != header.transaction_root {
+        return Err(ProofError::NotProven("the request is not in the block".to_owned()));
+    }
+    receipt.log.check(header, Some(keys)).map(drop)
 }
 
 fn balance(proof: &BalanceProof, signers: &[&str], keys: &Keys) -> Proven {
@@ -191,3 +205,6 @@ fn balance(proof: &BalanceProof, signers: &[&str], keys: &Keys) -> Proven {
         keys,
     )
 }
+
+#[cfg(test)]
+mod tests;
