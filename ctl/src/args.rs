@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use crate::verbs::checkpoint::CheckpointArgs;
 use crate::verbs::consistency::ConsistencyArgs;
 use crate::verbs::history::HistoryArgs;
+use crate::verbs::import::ImportArgs;
 use crate::verbs::keys::KeysArgs;
 use crate::verbs::receipt::ReceiptArgs;
 use crate::verbs::show::ShowArgs;
@@ -15,6 +16,7 @@ use crate::verbs::statement::StatementArgs;
 use crate::verbs::verify::VerifyArgs;
 use crate::verbs::verify_consistency::VerifyConsistencyArgs;
 use crate::verbs::verify_receipt::VerifyReceiptArgs;
+use crate::verbs::witness::WitnessArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -261,6 +263,8 @@ Examples:
         #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
         from: u64,
     },
+    /// Make a node's data folder from a complete export
+    Import(ImportArgs),
     /// Say in which block and which account two nodes differ
     #[command(
         after_help = "Examples:\n  bankctl diff raftbank-dev/n1.sock raftbank-dev/n2.sock\n  bankctl diff /run/raftbank/raftbankd.sock /var/lib/raftbank.damaged"
@@ -272,29 +276,7 @@ Examples:
         b: String,
     },
     /// Remember the newest signed head, cosign what extends it, and fail if the bank was rolled back or rewritten
-    #[command(
-        after_help = "Examples:\n  bankctl witness --state witness.state --keys keys.txt --every 1m\n  bankctl witness --state witness.state --print-key >> keys.txt"
-    )]
-    Witness {
-        /// Its key and the newest head it has cosigned; made if it is not there.
-        #[arg(long, value_name = "FILE")]
-        state: PathBuf,
-        /// The bank's keys file.
-        #[arg(long, value_name = "FILE")]
-        keys: Option<PathBuf>,
-        /// Its name in signatures, when the state file is made.
-        #[arg(long, default_value = "witness", value_name = "NAME")]
-        name: String,
-        /// Look again and again; once if not given.
-        #[arg(long, value_name = "DURATION", value_parser = duration)]
-        every: Option<Duration>,
-        /// Where the cosigned head goes, instead of standard output.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// Print its public key, a line for a keys file, and nothing else.
-        #[arg(long)]
-        print_key: bool,
-    },
+    Witness(WitnessArgs),
     /// Print the public keys of all members: what is needed to check receipts and proofs
     Keys(KeysArgs),
     /// Print the newest head of the chain that a majority has signed
@@ -422,7 +404,8 @@ pub enum DevAction {
     },
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// Reads a duration that is longer than zero and not longer than a day.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|_| format!("{text:?} is not a duration; write it like 5s, 500ms or 2m"))?;
     if duration.is_zero() {

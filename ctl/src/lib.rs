@@ -27,8 +27,8 @@ use crate::args::{Args, DevAction, Format, Verb};
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::verbs::{
-    Context, admin, balance_at, blocks, checkpoint, consistency, diff, history, keys, reads, receipt, show, statement,
-    verify, verify_consistency, verify_receipt, witness, writes,
+    Context, admin, balance_at, blocks, checkpoint, consistency, diff, history, import, keys, reads, receipt, show,
+    statement, verify, verify_consistency, verify_receipt, witness, writes,
 };
 
 /// Parses the command line, does what it says, and returns the exit code.
@@ -125,10 +125,9 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::Blocks { from, to } => blocks::blocks(context, from, to, false).await?,
         Verb::Export { from } => blocks::blocks(context, from, None, true).await?,
         Verb::Diff { a, b } => return diff::run(context, &a, &b).await,
-        Verb::Witness { state, keys, name, every, out, print_key } => {
-            witness::run(context, &witness::Options { state, keys, name, every, out, print_key }).await?;
-        }
+        Verb::Witness(args) => witness::run(context, &args).await?,
         Verb::Verify(args) => return verify::run(context, &args).await,
+        Verb::Import(args) => return import::run(context, &args),
         Verb::Keys(args) => keys::run(context, &args).await?,
         Verb::Checkpoint(args) => checkpoint::run(context, &args).await?,
         Verb::Receipt(args) => receipt::run(context, &args).await?,

@@ -45,7 +45,7 @@ pub struct Args {
     pub rejoin: bool,
 
     /// Re-execute every block of a stopped node's data folder and compare it with what is stored.
-    #[arg(long, value_name = "DIR", group = "action")]
+    #[arg(long, value_name = "DIR", groups = ["action", "printing"])]
     pub verify: Option<PathBuf>,
 
     /// The head that `--verify` must find in the chain: the size of its log tree and its root.
@@ -53,15 +53,15 @@ pub struct Args {
     pub against: Option<Against>,
 
     /// Make the data folder from a complete export of this bank's chain, and exit.
-    #[arg(long, value_name = "FILE", group = "action")]
+    #[arg(long, value_name = "FILE", groups = ["action", "printing"])]
     pub import: Option<PathBuf>,
 
     /// Print all that is in a stopped node's data folder as JSON lines, without changing a byte of it.
     #[arg(long, value_name = "DIR", group = "action")]
     pub dump: Option<PathBuf>,
 
-    /// How `--verify` prints its result.
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table", requires = "verify")]
+    /// How `--verify` and `--import` print their result.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table", requires = "printing")]
     pub output: Output,
 }
 
@@ -108,8 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn output_belongs_to_verify() {
+    fn output_belongs_to_verify_and_import() {
         assert!(Args::try_parse_from(["raftbankd", "-o", "json"]).is_err());
+        assert!(Args::try_parse_from(["raftbankd", "--init", "-o", "json"]).is_err());
+        assert!(Args::try_parse_from(["raftbankd", "--import", "f", "--verify", "d"]).is_err());
+        let args = Args::try_parse_from(["raftbankd", "--import", "f", "-o", "json"]).expect("valid");
+        assert_eq!(args.output, Output::Json);
         let args = Args::try_parse_from(["raftbankd", "--verify", "d", "-o", "json"]).expect("valid");
         assert_eq!(args.output, Output::Json);
     }

@@ -13,6 +13,7 @@ use raftbank_ledger::{Block, NodeName, State};
 use raftbank_proofs::{Export, ExportError};
 use raftbank_store::{Batch, Expected, FORMAT, Meta, SledStore, StateWrite, Store};
 
+use crate::args::Output;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::folder;
@@ -31,6 +32,22 @@ pub struct Imported {
     pub height: u64,
     /// The state after it.
     pub state: State,
+}
+
+impl Imported {
+    /// What was made, for `--output`.
+    pub fn told(&self, config: &Config, output: Output) -> String {
+        let (dir, node, state) = (config.node.data_dir.display(), &config.node.id, &self.state);
+        let (height, head) = (self.height, state.tip().hash);
+        match output {
+            Output::Table => format!("made {dir} for {node}, height {height}, head {head}"),
+            Output::Json => serde_json::json!({
+                "schema": 1, "data_dir": dir.to_string(), "node": node, "height": height, "head": head.to_string(),
+                "log_root": state.log().root().to_string(), "cluster": state.cluster_id().to_string(),
+            })
+            .to_string(),
+        }
+    }
 }
 
 /// Makes the data folder of a node from an export.

@@ -67,8 +67,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     }
     if let Some(export) = &args.import {
         let imported = import::import(&config, &bank, export)?;
-        let (dir, height, head) = (config.node.data_dir.display(), imported.height, imported.state.tip().hash);
-        println!("made {dir} for {}, height {height}, head {head}", config.node.id);
+        println!("{}", imported.told(&config, args.output));
         return Ok(0);
     }
     if args.rejoin {

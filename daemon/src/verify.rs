@@ -248,7 +248,7 @@ fn table(report: &Report) -> String {
     let result = problem.as_ref().map_or("ok".to_owned(), |problem| format!("CORRUPT: {problem}"));
     format!(
         "result        {result}\nheight        {height}\nhead          {head}\nlog root      {log_root}\n\
-         blocks        {blocks}\n         transactions  {transactions}\nuncommitted   {uncommitted}\n"
+         blocks        {blocks}\ntransactions  {transactions}\nuncommitted   {uncommitted}\n"
     )
 }
 

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod consistency;
 pub mod diff;
 pub mod history;
+pub mod import;
 pub mod keys;
 pub mod postings;
 pub mod reads;
