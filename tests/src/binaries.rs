@@ -12,7 +12,8 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, ensure};
 
 /// Folders whose files the programs are made of.
-const SOURCES: [&str; 9] = ["codec", "consensus", "ctl", "daemon", "ledger", "relay", "service", "store", "wire"];
+const SOURCES: [&str; 10] =
+    ["codec", "consensus", "ctl", "daemon", "ledger", "proofs", "relay", "service", "store", "wire"];
 
 /// The programs that a cluster is made of.
 #[derive(Clone, Debug)]

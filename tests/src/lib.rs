@@ -4,6 +4,7 @@ pub mod ask;
 pub mod binaries;
 pub mod cluster;
 pub mod consensus_sim;
+pub mod ctl;
 pub mod damage;
 pub mod history;
 pub mod load;

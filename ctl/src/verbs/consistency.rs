@@ -97,7 +97,8 @@ pub async fn newest_after(node: &mut Session, known: &Head) -> Result<Checkpoint
 fn rolled_back(known: &Head, height: u64, newest: Option<&Checkpoint>) -> Failure {
     let now = newest.map_or_else(String::new, |newest| format!("\nnow:   {}", told(&newest.head)));
     let message = format!(
-        "the bank has only {} blocks now: the end of its chain was cut off, or older copies of its disks were put back\n\
+        "the bank was rolled back: it has only {} blocks now; the end of its chain was cut off, or older copies of its \
+         disks were put back\n\
          known: {}{now}",
         height.saturating_add(1),
         told(known)
