@@ -30,6 +30,18 @@ fn the_published_vectors_are_those_that_the_code_makes() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_worked_examples_of_the_format_are_vectors() -> Result<()> {
+    let page = fs::read_to_string(folder().join("../../docs/format.md"))?;
+    let page: String = page.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
+    for name in ["receipt-r1.txt", "keys.txt"] {
+        let text = fs::read_to_string(folder().join(name))?;
+        let text: String = text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+        ensure!(page.contains(&text), "docs/format.md shows another {name}");
+    }
+    Ok(())
+}
+
 /// A good chain, checked a line at a time.
 fn export(text: &str, checkpoint: Option<&Checkpoint>) -> Result<()> {
     let (mut verifier, mut log, mut seen) = (None::<Verifier>, LogTree::default(), false);
