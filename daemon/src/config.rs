@@ -17,6 +17,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Longest timer, in milliseconds.
 const TIMER_MS_MAX: u64 = 600_000;
 
+/// Longest time between two signed heads, in milliseconds.
+const CHECKPOINTS_MS_MAX: u64 = 60_000;
+
 /// Why a configuration cannot be used. Each message names the file and the key.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -49,6 +52,9 @@ pub struct Config {
     /// Bounds of a block.
     #[serde(default)]
     pub batch: Batch,
+    /// Signed heads.
+    #[serde(default)]
+    pub checkpoints: Checkpoints,
     /// Logging.
     #[serde(default)]
     pub log: Log,
@@ -101,6 +107,14 @@ pub struct Batch {
     pub bytes_max: usize,
 }
 
+/// `[checkpoints]`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkpoints {
+    /// How often a leader lets a new head be signed, in milliseconds; 0: never.
+    pub interval_ms: u64,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -124,6 +138,12 @@ impl Default for Timers {
 impl Default for Batch {
     fn default() -> Self {
         Self { requests_max: 8192, bytes_max: 1 << 20 }
+    }
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { interval_ms: 100 }
     }
 }
 
@@ -208,6 +228,11 @@ impl Config {
         let (least, most) = (BATCH_BYTES_LEAST, raftbank_ledger::BLOCK_BYTES_MAX / 2);
         if !(least..=most).contains(&bytes) {
             return Err(value("batch.bytes_max", format!("= {bytes} is not in {least}..={most}")));
+        }
+        let interval_ms = self.checkpoints.interval_ms;
+        if interval_ms > CHECKPOINTS_MS_MAX {
+            let what = format!("= {interval_ms} is not in 0..={CHECKPOINTS_MS_MAX} milliseconds (0: never)");
+            return Err(value("checkpoints.interval_ms", what));
         }
         raftbank_service::log::check_level(&self.log.level)
             .map_err(|what| value("log.level", format!("= \"{}\" {what}", self.log.level)))

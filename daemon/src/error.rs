@@ -47,6 +47,9 @@ pub enum Failure {
     /// Damage was found, now or by an earlier run.
     #[error("{0}")]
     Corrupt(String),
+    /// The node's private key is damaged or another's. The books are not concerned, so this is not sticky.
+    #[error("{0}")]
+    Key(String),
     /// The operating system refused something that the node needs.
     #[error("{what}: {source}")]
     Io {
@@ -66,7 +69,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Genesis { .. } | Self::NotMember { .. } | Self::Usage(_) => EXIT_USAGE,
             Self::Store(error) => error.exit_code(),
-            Self::Corrupt(_) => EXIT_CORRUPT,
+            Self::Corrupt(_) | Self::Key(_) => EXIT_CORRUPT,
             Self::Io { .. } | Self::Internal(_) => EXIT_INTERNAL,
         }
     }

@@ -8,7 +8,7 @@ use rand::rngs::SysRng;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::genesis::Bank;
-use crate::marker;
+use crate::{marker, signer};
 
 /// Makes the data folder of a node of a new bank.
 pub fn init(config: &Config, bank: &Bank) -> Result<(), Failure> {
@@ -46,8 +46,10 @@ pub fn rejoin(config: &Config, bank: &Bank) -> Result<(), Failure> {
 fn create(config: &Config, bank: &Bank, rejoining: bool) -> Result<(), Failure> {
     bank.position(&config.node.id)?;
     let node = NodeName::parse(&config.node.id).map_err(|error| Failure::Usage(error.to_string()))?;
-    let meta = Meta { format: FORMAT, cluster_id: bank.cluster_id, node, incarnation: incarnation()?, rejoining };
+    let incarnation = incarnation()?;
+    let meta = Meta { format: FORMAT, cluster_id: bank.cluster_id, node: node.clone(), incarnation, rejoining };
     SledStore::create(&config.node.data_dir, &meta, &bank.block)?;
+    signer::load(&config.node.data_dir, &bank.cluster_id, &node)?;
     Ok(())
 }
 

@@ -19,5 +19,6 @@ pub mod marker;
 pub mod node;
 pub mod runtime;
 pub mod server;
+pub mod signer;
 pub mod status;
 pub mod verify;

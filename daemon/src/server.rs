@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use raftbank_consensus::NodeId;
 use raftbank_ledger::{Block, NodeName};
+use raftbank_proofs::SignerKey;
 use raftbank_service::signals::{self, Signal};
 use raftbank_service::{log, notify};
 use raftbank_store::{Expected, Opened, Reader, SledReader, SledStore};
@@ -22,13 +23,13 @@ use crate::driver::Ended;
 use crate::error::{EXIT_CORRUPT, Failure};
 use crate::genesis::Bank;
 use crate::node::{Event, NONCES_INLINE, Node, NodeConfig};
-use crate::runtime::clients::{Clients, READS_MAX, VERIFICATIONS_MAX};
+use crate::runtime::clients::{Clients, READS_MAX, REPLAYS_MAX, VERIFICATIONS_MAX};
 use crate::runtime::disk::Disk;
 use crate::runtime::loader::Loader;
 use crate::runtime::miner::Miner;
 use crate::runtime::{self, Report, Runtime};
 use crate::status::Status;
-use crate::{check, dump, folder, import, marker, verify};
+use crate::{check, dump, folder, import, marker, signer, verify};
 
 /// Requests of clients that may wait for the loop.
 const INCOMING_MAX: usize = 1_024;
@@ -83,13 +84,16 @@ fn serve(args: &Args, config: &Config, bank: Bank) -> Result<u8, Failure> {
         .map_err(|error| Failure::Usage(format!("configuration {}: {error}", args.config.display())))?;
     let logging = Arc::new(Mutex::new(Some(logging)));
     let data_dir = config.node.data_dir.clone();
-    let (exit_code, reason) = match live(args, config, bank, started, &logging) {
-        Ok(Ended { exit_code, reason }) => (exit_code, reason),
-        Err(failure) => (failure.exit_code(), failure.to_string()),
+    let (exit_code, reason, sticky) = match live(args, config, bank, started, &logging) {
+        Ok(Ended { exit_code, reason }) => (exit_code, reason, exit_code == EXIT_CORRUPT),
+        Err(failure) => {
+            let sticky = failure.exit_code() == EXIT_CORRUPT && !matches!(failure, Failure::Key(_));
+            (failure.exit_code(), failure.to_string(), sticky)
+        }
     };
     match exit_code {
         0 => tracing::info!("{reason}"),
-        EXIT_CORRUPT => {
+        _ if sticky => {
             // Sticky: no supervisor and no impatient hand starts from this folder again.
             if let Err(error) = marker::write(&data_dir, &reason) {
                 tracing::error!("the reason cannot be left in {}: {error}", data_dir.display());
@@ -111,18 +115,19 @@ fn live(args: &Args, config: &Config, bank: Bank, started: Instant, logging: &Sh
     let dir = &config.node.data_dir;
     marker::check(dir)?;
     let node = NodeName::parse(&config.node.id).map_err(|error| Failure::Usage(error.to_string()))?;
-    let (store, reader, opened) = SledStore::open(dir, &Expected { cluster_id: bank.cluster_id, node })?;
+    let (store, reader, opened) = SledStore::open(dir, &Expected { cluster_id: bank.cluster_id, node: node.clone() })?;
     greet(config, &bank, &reader, &opened)?;
+    let signer = load_key(dir, &bank, &node, &opened)?;
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(READS_MAX + VERIFICATIONS_MAX + 1)
+        .max_blocking_threads(READS_MAX + VERIFICATIONS_MAX + REPLAYS_MAX + 1)
         .build()
         .map_err(Failure::io("the asynchronous runtime cannot be started"))?;
     let (reports, reported) = mpsc::channel(runtime::REPORTS_MAX);
     let _signals = watch_signals(args, logging, reports.clone())?;
     let result = executor.block_on(async {
         let bound = socket::bind(&config.node.socket).await.map_err(cannot_bind)?;
-        let parts = Parts { store, reader, opened, reports, reported };
+        let parts = Parts { store, reader, opened, signer, reports, reported };
         run_node(config, bank, started, parts, bound).await
     });
     executor.shutdown_background();
@@ -145,13 +150,14 @@ struct Parts {
     store: SledStore,
     reader: SledReader,
     opened: Opened,
+    signer: SignerKey,
     reports: mpsc::Sender<Report>,
     reported: mpsc::Receiver<Report>,
 }
 
 /// Puts node, threads and sockets together, and takes them apart when the node has ended.
 async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, bound: Bound) -> Result<Ended, Failure> {
-    let Parts { store, reader, opened, reports, reported } = parts;
+    let Parts { store, reader, opened, signer, reports, reported } = parts;
     let id = bank.position(&config.node.id)?;
     let spawned = |what: &str| Failure::io(format!("the {what} thread cannot be started"));
     let disk = Disk::start(store).map_err(spawned("store"))?;
@@ -166,10 +172,10 @@ async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, b
         software: SOFTWARE.to_owned(),
     };
     let (link, link_events) = spawn_link(LinkConfig::new(&config.relay.address, hello));
-    let node_config = node_config(config, &bank, id, &opened)?;
+    let node_config = node_config(config, &bank, id, &opened, signer)?;
     let names = bank.members;
-    let (node, opening) =
-        Node::open(node_config, opened.durable, opened.applied, opened.state, &opened.peers, runtime::now(started));
+    let Opened { durable, applied, state, peers, keys, .. } = opened;
+    let (node, opening) = Node::open(node_config, durable, applied, state, &peers, &keys, runtime::now(started));
 
     let (requests, incoming) = mpsc::channel(INCOMING_MAX);
     let server = socket::spawn(bound, ServerConfig::new(SOFTWARE), requests);
@@ -199,7 +205,13 @@ async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, b
     result
 }
 
-fn node_config(config: &Config, bank: &Bank, id: NodeId, opened: &Opened) -> Result<NodeConfig, Failure> {
+fn node_config(
+    config: &Config,
+    bank: &Bank,
+    id: NodeId,
+    opened: &Opened,
+    signer: SignerKey,
+) -> Result<NodeConfig, Failure> {
     let seed = SysRng
         .try_next_u64()
         .map_err(|error| Failure::io("the system's random numbers cannot be read")(std::io::Error::other(error)))?;
@@ -214,8 +226,24 @@ fn node_config(config: &Config, bank: &Bank, id: NodeId, opened: &Opened) -> Res
         incarnation: opened.meta.incarnation,
         rejoining: opened.meta.rejoining,
         nonces_inline: NONCES_INLINE,
+        signer,
+        checkpoint_ms: config.checkpoints.interval_ms,
         software: SOFTWARE.to_owned(),
     })
+}
+
+/// The node's private key. A folder that has been in use has one.
+fn load_key(dir: &Path, bank: &Bank, node: &NodeName, opened: &Opened) -> Result<SignerKey, Failure> {
+    let loaded = signer::load(dir, &bank.cluster_id, node)?;
+    for note in &loaded.notes {
+        tracing::warn!("{note}");
+    }
+    if loaded.made && (opened.durable.last_index > 0 || opened.durable.hard.term > 0) {
+        tracing::warn!(
+            "this node had no private key and has a new one now: auditors need a new keys file (bankctl keys)"
+        );
+    }
+    Ok(loaded.key)
 }
 
 fn start_loader(reader: SledReader, reports: mpsc::Sender<Report>) -> std::io::Result<Loader> {

@@ -35,6 +35,8 @@ pub struct Report {
     pub uncommitted: u64,
     /// What is wrong; `None` if nothing is.
     pub problem: Option<String>,
+    /// What is wrong is that the chain is not the checkpoint's; its books were in order as far as they were executed.
+    pub contradicted: bool,
 }
 
 /// What the chain must begin with: the head that a checkpoint speaks of.
@@ -64,6 +66,7 @@ pub fn books<R: Reader>(
         transactions: 0,
         uncommitted: 0,
         problem: None,
+        contradicted: false,
     };
     let mut verifier = None;
     let ended = walk(reader, against, progress, &mut verifier, &mut report)?;
@@ -96,6 +99,7 @@ fn walk<R: Reader>(
         }
         if let Some(verifier) = &verifier {
             report.problem = begins_with(verifier.state().log(), against).err();
+            report.contradicted = report.problem.is_some();
             if report.problem.is_none() {
                 report.problem = log_nodes(reader, verifier)?.err();
             }
@@ -118,6 +122,7 @@ fn walk<R: Reader>(
     if !progress(report.blocks, total) {
         return Ok(false);
     }
+    report.contradicted = verifier.is_some() && against.is_some_and(|against| against.size > report.blocks);
     report.problem = match (&verifier, against) {
         (None, _) => Some("block 0 is missing".to_owned()),
         (Some(_), Some(against)) if against.size > report.blocks => Some(format!(
@@ -239,7 +244,7 @@ fn json(report: &Report) -> serde_json::Value {
 }
 
 fn table(report: &Report) -> String {
-    let Report { height, head, log_root, blocks, transactions, uncommitted, problem } = report;
+    let Report { height, head, log_root, blocks, transactions, uncommitted, problem, .. } = report;
     let result = problem.as_ref().map_or("ok".to_owned(), |problem| format!("CORRUPT: {problem}"));
     format!(
         "result        {result}\nheight        {height}\nhead          {head}\nlog root      {log_root}\n\

@@ -238,7 +238,7 @@ pub enum ApiReply {
     },
     /// The stream is complete.
     End {
-        /// How many blocks it had.
+        /// How many blocks or rows it had.
         count: u64,
     },
     /// How far a verification has come.

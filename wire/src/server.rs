@@ -438,7 +438,7 @@ async fn read<R: AsyncRead + Unpin>(
         };
         let permit = Arc::clone(permits).acquire_owned().await.ok()?;
         let cancelled = Arc::new(AtomicBool::new(false));
-        if matches!(request, ApiRequest::Watch | ApiRequest::Blocks { .. } | ApiRequest::Verify) {
+        if is_stream(&request) {
             connection.streams().insert(id, Arc::clone(&cancelled));
         }
         let dropped =
@@ -447,6 +447,19 @@ async fn read<R: AsyncRead + Unpin>(
         let responder = Responder { id, connection, cancelled, dropped, done: false, _permit: permit };
         requests.send(Incoming { request, responder }).await.ok()?;
     }
+}
+
+/// True for what is answered by several replies.
+fn is_stream(request: &ApiRequest) -> bool {
+    matches!(
+        request,
+        ApiRequest::Watch
+            | ApiRequest::Blocks { .. }
+            | ApiRequest::Verify
+            | ApiRequest::VerifyAgainst { .. }
+            | ApiRequest::BalanceAt { .. }
+            | ApiRequest::Rows
+    )
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use raftbank_consensus::{NodeId, Record, Role, Term, Timers};
 use raftbank_ledger::{Account, Balance, Hash, Header, NodeName};
+use raftbank_proofs::SignerKey;
 use raftbank_store::Batch;
 use raftbank_wire::api::{ApiReply, ApiRequest};
 
@@ -38,6 +39,10 @@ pub struct NodeConfig {
     pub rejoining: bool,
     /// Nonces tried at once, without the detour over [`Action::Mine`].
     pub nonces_inline: u64,
+    /// What this node signs heads of the log tree with.
+    pub signer: SignerKey,
+    /// How often a leader lets a new head be signed, in milliseconds; 0: never.
+    pub checkpoint_ms: u64,
     /// Name and version, for `status`.
     pub software: String,
 }
@@ -73,7 +78,8 @@ pub enum Event {
     Api {
         /// Chosen by the runtime, never used twice.
         token: u64,
-        /// The request. `Block`, `Blocks`, `Verify` and the relay's verbs are the runtime's to answer.
+        /// The request. What is read from the store ([`crate::runtime::clients`]) and the relay's verbs are not the node's
+        /// to answer.
         request: ApiRequest,
     },
     /// The client that asked under this token is gone.

@@ -165,6 +165,7 @@ impl<E: Engine> Node<E> {
         let before: Vec<(Account, Option<Balance>)> =
             executed.accounts_changed().map(|account| (account.clone(), self.state.balance(account))).collect();
         let delta = self.state.commit(executed, &header)?;
+        self.heads.grown(self.state.log());
         let balances: Vec<(Account, Option<Balance>, Balance)> = before
             .into_iter()
             .map(|(account, before)| {

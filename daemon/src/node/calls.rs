@@ -5,7 +5,7 @@
 //! same request id, so they cannot execute twice.
 
 use raftbank_consensus::{Engine, NodeId};
-use raftbank_ledger::{Account, Balance, Decision, Operation, Outcome, Request};
+use raftbank_ledger::{Account, Balance, Decision, Operation, Outcome, Request, RequestId};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
 
 use super::message::{Ask, Body, CallName};
@@ -19,7 +19,7 @@ const CALLS_MAX: usize = 65_536;
 /// Most bytes of requests in flight at one node.
 const CALLS_BYTES_MAX: usize = 64 << 20;
 /// The longest a call may wait, whatever its client says.
-const TIMEOUT_MS_MAX: u64 = 3_600_000;
+pub(super) const TIMEOUT_MS_MAX: u64 = 3_600_000;
 
 /// Who waits for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,10 +94,32 @@ impl<E: Engine> Node<E> {
                 self.reply(token, reply);
             }
             ApiRequest::Watch => self.watch(token),
+            ApiRequest::Find { id } => self.find(token, &id),
+            ApiRequest::Checkpoint { size_min, timeout_ms } => self.checkpoint(token, size_min, timeout_ms),
+            ApiRequest::Keys => {
+                let reply = self.keys_reply();
+                self.reply(token, reply);
+            }
             _ => {
                 self.fail(token, FailKind::Usage, "wrong_socket", "a node does not answer this; ask the relay's socket")
             }
         }
+    }
+
+    /// Where a request stands in the chain, as far as it is applied here.
+    fn find(&mut self, token: u64, id: &str) {
+        let reply = match RequestId::parse(id) {
+            Ok(id) => match self.state.request(&id) {
+                Some(record) => ApiReply::Found { height: record.height, index: record.index },
+                None => {
+                    let height = self.state.tip().height;
+                    let message = format!("no request with the id {id} is in the chain up to block {height}");
+                    failed(FailKind::Refused, "unknown_request", &message)
+                }
+            },
+            Err(error) => failed(FailKind::Usage, "bad_id", &error.to_string()),
+        };
+        self.reply(token, reply);
     }
 
     fn admit_bytes(&mut self, token: u64, bytes: &[u8], timeout_ms: u32) {
@@ -198,7 +220,7 @@ impl<E: Engine> Node<E> {
         if planted!(RetryNewId)
             && let (Kind::Write(request), true) = (&mut call.kind, call.exposed)
         {
-            request.id = raftbank_ledger::RequestId::parse(&format!("retry-{}-{id}-{now}", to.0)).expect("a valid id");
+            request.id = RequestId::parse(&format!("retry-{}-{id}-{now}", to.0)).expect("a valid id");
         }
         let ask = match &call.kind {
             Kind::Write(request) => Ask::Write(request.encode()),
@@ -366,6 +388,7 @@ impl<E: Engine> Node<E> {
     /// The client is gone. A write that may be in a log stays, only nobody is told; a read is dropped.
     pub(super) fn api_gone(&mut self, token: u64) {
         self.watchers.remove(&token);
+        self.forget_waiter(token);
         let Some(id) = self.calls_by_token.get(&token).copied() else { return };
         let drop = self.calls.get(&id).is_some_and(|call| {
             matches!(call.kind, Kind::Read(_)) || matches!(call.place, Place::Waiting | Place::Queued)

@@ -67,6 +67,30 @@ pub enum Body {
         /// The sender's durable term.
         term: u64,
     },
+    /// The key that the sender signs heads with, now and then.
+    Key {
+        /// An Ed25519 public key.
+        public: [u8; 32],
+    },
+    /// "Sign this head, if it is one of your chain."
+    SignHead {
+        /// Size of the log tree.
+        size: u64,
+        /// Its root.
+        root: [u8; 32],
+    },
+    /// The answer.
+    HeadSigned {
+        /// Size of the log tree.
+        size: u64,
+        /// What stands in the signature line after the key's id.
+        signature: Vec<u8>,
+    },
+    /// A head that a majority has signed.
+    Head {
+        /// A signed note, see docs/format.md.
+        note: String,
+    },
 }
 
 /// A call between two nodes. A process numbers its calls from 1, so it takes a random number of the process as well: a

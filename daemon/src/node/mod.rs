@@ -8,7 +8,7 @@
 //! leader; there `batch` executes everything that waits on the applied state, mines, and proposes one block;
 //! `apply` commits what consensus has committed and answers. Reads wait for a barrier of the leader (`reads`).
 //! `peers` checks every frame's cluster and incarnation; `clock` compares wall clocks; `rejoin` brings back a
-//! node whose disk was lost.
+//! node whose disk was lost; `heads` gathers signatures for the roots of the log tree.
 
 mod api;
 mod apply;
@@ -18,6 +18,7 @@ mod clock;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod heads;
 pub mod message;
 mod peers;
 mod reads;
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raftbank_consensus::{self as consensus, Engine, Input, Message, NodeId, Output, Raft, Role, Term};
 use raftbank_ledger::{Account, Balance, NodeName, State};
+use raftbank_proofs::VerifierKey;
 use raftbank_store::{Batch, StateWrite};
 
 pub use self::api::{Action, Event, LinkChange, NodeConfig, Notice, Now};
@@ -38,6 +40,7 @@ pub use self::batch::NONCES_INLINE;
 use self::apply::{Checked, without_records};
 use self::batch::Proposal;
 use self::calls::{Call, CallId};
+use self::heads::Heads;
 use self::message::CallName;
 use self::peers::Peer;
 use self::reads::Reads;
@@ -106,6 +109,10 @@ pub struct Node<E: Engine = Raft> {
     reads: Reads,
     watchers: BTreeSet<u64>,
 
+    // Signed heads.
+    own_key: VerifierKey,
+    heads: Heads,
+
     // Peers.
     peers: BTreeMap<NodeId, Peer>,
     linked: bool,
@@ -126,6 +133,7 @@ impl<E: Engine> Node<E> {
         applied: u64,
         state: State,
         known: &BTreeMap<NodeId, u64>,
+        keys: &BTreeMap<NodeId, [u8; 32]>,
         now: Now,
     ) -> (Self, Vec<Action>) {
         assert_eq!(durable.committed, applied, "the engine hands out exactly the records that are not applied yet");
@@ -146,6 +154,8 @@ impl<E: Engine> Node<E> {
             members.iter().filter(|id| **id != config.id).map(|id| (*id, Peer::new(known.get(id).copied()))).collect();
         let rejoin = config.rejoining.then(Rejoin::default);
         let mut node = Self {
+            own_key: config.signer.verifier(),
+            heads: Heads::new(state.log()),
             config,
             engine,
             state,
@@ -186,6 +196,12 @@ impl<E: Engine> Node<E> {
             stopping_since: None,
             stopped: false,
         };
+        for (id, public) in keys {
+            let key = node.verifier(*id, public);
+            if let Some(peer) = node.peers.get_mut(id) {
+                peer.key = key;
+            }
+        }
         node.check_tail(&tail);
         node.absorb(output);
         node.settle();
@@ -254,6 +270,7 @@ impl<E: Engine> Node<E> {
         self.beacon();
         self.rejoin_tick();
         self.judge_clock();
+        self.heads_tick();
         if self.stopping_since.is_some_and(|since| {
             self.now.mono_ms.saturating_sub(since) >= SHUTDOWN_MS
                 || (self.proposals.is_empty() && self.mining.is_none())
@@ -290,6 +307,7 @@ impl<E: Engine> Node<E> {
                 break;
             }
         }
+        self.heads_settle();
         self.save_state();
     }
 
@@ -404,6 +422,7 @@ impl<E: Engine> Node<E> {
         if !self.stopped {
             self.stopped = true;
             self.fail_all_calls();
+            self.fail_waiters();
             self.actions.push(Action::Stop { exit_code, reason });
         }
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use raftbank_codec::{decode, encode};
 use raftbank_consensus::{Engine, Input, Message, NodeId};
+use raftbank_ledger::Hash;
+use raftbank_proofs::VerifierKey;
 
 use super::message::{Body, Envelope, FRAME_BYTES_MAX};
 use super::{Action, AwaitedGroup, LinkChange, Node, Then};
@@ -29,6 +31,10 @@ pub(super) struct Peer {
     impossible_ms: Option<u64>,
     /// How many new incarnations of it were accepted since this process began.
     pub changes: u64,
+    /// What it signs heads with, as far as is known.
+    pub key: Option<VerifierKey>,
+    /// When that was last set.
+    pub key_ms: Option<u64>,
 }
 
 impl Peer {
@@ -42,6 +48,8 @@ impl Peer {
             warned_ms: None,
             impossible_ms: None,
             changes: 0,
+            key: None,
+            key_ms: None,
         }
     }
 }
@@ -116,6 +124,10 @@ impl<E: Engine> Node<E> {
             }
             Body::RejoinTerm { incarnation, term } => self.rejoin_term(from, incarnation, term),
             Body::RejoinChallenge { incarnation, challenge } => self.rejoin_challenged(from, incarnation, challenge),
+            Body::Key { public } => self.key_told(from, &public),
+            Body::SignHead { size, root } => self.sign_head(from, size, Hash(root)),
+            Body::HeadSigned { size, signature } => self.head_signed(from, size, signature),
+            Body::Head { note } => self.head_told(from, &note),
             Body::Rejoin { .. } => unreachable!("handled above"),
         }
     }
@@ -151,6 +163,7 @@ impl<E: Engine> Node<E> {
             LinkChange::Connected => {
                 self.linked = true;
                 self.send_beacons();
+                self.tell_all();
             }
             LinkChange::Lost => {
                 self.linked = false;
@@ -162,6 +175,8 @@ impl<E: Engine> Node<E> {
                 if self.peers.contains_key(&peer) {
                     let height = self.state.tip().height;
                     self.send(peer, Body::Beacon { height });
+                    self.tell_key(peer);
+                    self.tell_head(peer);
                     self.inputs.push_back(Input::LinkReset(peer));
                 }
             }
@@ -218,7 +233,7 @@ impl<E: Engine> Node<E> {
         }
     }
 
-    fn warn_peer(&mut self, from: NodeId, text: String) {
+    pub(super) fn warn_peer(&mut self, from: NodeId, text: String) {
         let now = self.now.mono_ms;
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if peer.warned_ms.is_none_or(|last| now.saturating_sub(last) >= WARN_EVERY_MS) {

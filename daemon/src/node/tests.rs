@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bank;
+mod heads;
 mod hostile;
 mod lives;
 
@@ -287,8 +288,15 @@ fn a_node_that_lost_its_disk_rejoins() {
     let (state, _) = State::new(&genesis(3, 1)).unwrap();
 
     // Back with an empty folder and no announcement: it is refused and changes nothing.
-    let (node, actions) =
-        Node::open(config(lost, 3, 555, false), fresh(), 0, state.clone(), &BTreeMap::new(), bank.now(lost));
+    let (node, actions) = Node::open(
+        config(lost, 3, 555, false),
+        fresh(),
+        0,
+        state.clone(),
+        &BTreeMap::new(),
+        &BTreeMap::new(),
+        bank.now(lost),
+    );
     bank.nodes[lost] = node;
     bank.perform(lost, actions);
     bank.event(lost, Event::Link(LinkChange::Connected));
@@ -296,7 +304,8 @@ fn a_node_that_lost_its_disk_rejoins() {
     assert_eq!(bank.nodes[lost].state().tip().height, 0);
     assert!(bank.warnings[leader].iter().any(|text| text.contains("--rejoin")));
 
-    let (node, actions) = Node::open(config(lost, 3, 556, true), fresh(), 0, state, &BTreeMap::new(), bank.now(lost));
+    let (node, actions) =
+        Node::open(config(lost, 3, 556, true), fresh(), 0, state, &BTreeMap::new(), &BTreeMap::new(), bank.now(lost));
     bank.nodes[lost] = node;
     bank.perform(lost, actions);
     bank.event(lost, Event::Link(LinkChange::Connected));

@@ -6,6 +6,7 @@
 //! threads of their own.
 
 pub mod clients;
+pub mod direct;
 pub mod disk;
 pub mod loader;
 pub mod miner;

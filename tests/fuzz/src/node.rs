@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use raftbank_codec::{decode, encode};
 use raftbank_consensus::{NodeId, Record, Role, Timers};
 use raftbank_ledger::{Block, Genesis, NodeName, Request};
+use raftbank_proofs::{KeyKind, SignerKey, node_key_name};
 use raftbank_store::{Expected, FORMAT, MemoryDisk, MemoryReader, MemoryStore, Meta, Reader, Store};
 use raftbank_wire::api::ApiRequest;
 use raftbankd::node::message::{Body, Envelope, FRAME_BYTES_MAX};
@@ -301,6 +302,12 @@ impl Machine {
     }
 }
 
+/// A member's key.
+pub fn signer(id: u8) -> SignerKey {
+    let name = node_key_name(&genesis().hash(), &names()[usize::from(id)]);
+    SignerKey::new(&name, KeyKind::Node, &[id + 1; 32]).expect("a name")
+}
+
 fn open(disk: &MemoryDisk, nonces_inline: u64, now: Now) -> (Node, MemoryStore, MemoryReader, Vec<Action>) {
     let expected = Expected { cluster_id: genesis().hash(), node: names()[0].clone() };
     let (store, reader, opened) = disk.open(&expected).expect("what the node wrote can be read");
@@ -315,11 +322,14 @@ fn open(disk: &MemoryDisk, nonces_inline: u64, now: Now) -> (Node, MemoryStore, 
         incarnation: opened.meta.incarnation,
         rejoining: opened.meta.rejoining,
         nonces_inline,
+        signer: signer(0),
+        checkpoint_ms: 50,
         software: "fuzz".to_owned(),
     };
     // All peers are known: their frames count from the start.
     let known = BTreeMap::from([(NodeId(1), incarnation(1)), (NodeId(2), incarnation(2))]);
-    let (node, actions) = Node::open(config, opened.durable, opened.applied, opened.state, &known, now);
+    let keys: BTreeMap<NodeId, [u8; 32]> = (1..3).map(|id| (NodeId(id), signer(id).verifier().public())).collect();
+    let (node, actions) = Node::open(config, opened.durable, opened.applied, opened.state, &known, &keys, now);
     (node, store, reader, actions)
 }
 

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use raftbank_consensus::{NodeId, Timers};
-use raftbank_ledger::{Block, Header, NodeName};
-use raftbank_store::{Batch, Expected, FORMAT, MemoryDisk, MemoryImage, MemoryReader, MemoryStore, Meta, StoreError};
+use raftbank_ledger::{Block, Hash, Header, NodeName};
+use raftbank_proofs::{KeyKind, SignerKey, node_key_name};
+use raftbank_store::{
+    Batch, Expected, FORMAT, MemoryDisk, MemoryImage, MemoryReader, MemoryStore, Meta, Opened, StoreError,
+};
 use raftbank_wire::api::ApiReply;
 use raftbankd::driver::{Driver, Load, Ports};
 use raftbankd::node::{Event, Node, NodeConfig, Notice, Now};
@@ -27,6 +30,8 @@ pub struct Charter {
     pub batch_requests_max: usize,
     /// Nonces tried without the miner.
     pub nonces_inline: u64,
+    /// How often new heads are signed.
+    pub checkpoint_ms: u64,
 }
 
 impl Charter {
@@ -35,6 +40,13 @@ impl Charter {
         let node = self.names[usize::from(id.0)].clone();
         let meta = Meta { format: FORMAT, cluster_id: self.genesis.hash(), node, incarnation, rejoining };
         MemoryDisk::create(&meta, &self.genesis)
+    }
+
+    /// A member's key, another one in each life of its key file.
+    pub fn signer(&self, id: NodeId, life: u64) -> SignerKey {
+        let name = node_key_name(&self.genesis.hash(), &self.names[usize::from(id.0)]);
+        let Hash(seed) = Hash::of(&[&self.genesis.hash().0, &[id.0], &life.to_be_bytes()]);
+        SignerKey::new(&name, KeyKind::Node, &seed).expect("a member's name")
     }
 }
 
@@ -152,6 +164,8 @@ pub struct Machine {
     pub disk: MemoryDisk,
     /// Of the disk.
     pub incarnation: u64,
+    /// Counts the keys that it had.
+    pub key_life: u64,
     /// An older image of the disk, if a backup was made.
     pub backup: Option<MemoryImage>,
     /// Runs if the process runs.
@@ -205,10 +219,12 @@ impl Machine {
             incarnation: opened.meta.incarnation,
             rejoining: opened.meta.rejoining,
             nonces_inline: charter.nonces_inline,
+            signer: charter.signer(self.id, self.key_life),
+            checkpoint_ms: charter.checkpoint_ms,
             software: "sim".to_owned(),
         };
-        let (node, actions) =
-            Node::open(config, opened.durable, opened.applied, opened.state, &opened.peers, self.now(now_us));
+        let Opened { durable, applied, state, peers, keys, .. } = opened;
+        let (node, actions) = Node::open(config, durable, applied, state, &peers, &keys, self.now(now_us));
         self.epoch += 1;
         self.process = Some(Process {
             node,

@@ -59,6 +59,7 @@ impl World {
             genesis: genesis.block().map_err(|error| Violation(error.to_string()))?,
             batch_requests_max: dice.pick(&[1, 2, 100]),
             nonces_inline: dice.pick(&[0, 1, 4_096, 4_096]),
+            checkpoint_ms: dice.pick(&[0, 50, 100, 100, 1_000]),
         };
         let sync_us = dice.pick(&[(200, 3_000), (200, 3_000), (5_000, 60_000)]);
         let mut machines = Vec::new();
@@ -69,6 +70,7 @@ impl World {
                 id,
                 disk,
                 incarnation,
+                key_life: 0,
                 backup: None,
                 process: None,
                 epoch: 0,

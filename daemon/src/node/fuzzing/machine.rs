@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use raftbank_consensus::{NodeId, Timers};
 use raftbank_ledger::{Balance, Block, Hash, NodeName, pow};
-use raftbank_store::{Batch, Expected, FORMAT, MemoryDisk, MemoryReader, MemoryStore, Meta, Reader, Store};
+use raftbank_proofs::{KeyKind, SignerKey, node_key_name};
+use raftbank_store::{Batch, Expected, FORMAT, MemoryDisk, MemoryReader, MemoryStore, Meta, Opened, Reader, Store};
 use raftbank_wire::api::ApiRequest;
 
 use super::super::message::{Body, Envelope, FRAME_BYTES_MAX};
@@ -51,6 +52,11 @@ fn name(id: u8) -> NodeName {
     NodeName::parse(&format!("n{}", id + 1)).expect("a name")
 }
 
+/// A member's key.
+pub(super) fn signer(id: u8, cluster: &Hash) -> SignerKey {
+    SignerKey::new(&node_key_name(cluster, &name(id)), KeyKind::Node, &[id + 1; 32]).expect("a name")
+}
+
 impl Machine {
     pub fn new(id: u8, incarnation: u64, rejoining: bool, genesis: &Block, inline: bool) -> Self {
         let meta = Meta { format: FORMAT, cluster_id: genesis.hash(), node: name(id), incarnation, rejoining };
@@ -89,10 +95,13 @@ impl Machine {
             incarnation: self.incarnation,
             rejoining: opened.meta.rejoining,
             nonces_inline: self.nonces_inline,
+            signer: signer(self.id, &self.cluster),
+            checkpoint_ms: 50,
             software: "test".into(),
         };
         let height = opened.state.tip().height;
-        let (node, actions) = Node::open(config, opened.durable, opened.applied, opened.state, &opened.peers, now);
+        let Opened { durable, applied, state, peers, keys, .. } = opened;
+        let (node, actions) = Node::open(config, durable, applied, state, &peers, &keys, now);
         self.process = Some(Process { node, reader, store, unsynced: VecDeque::new(), groups: 0, height });
         // What a node does at its start is written; who it greets hears it again with the first tick.
         let mut events = VecDeque::new();

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use raftbank_consensus::{Durable, HardState, NodeId, Role, Timers, Write};
+use raftbank_consensus::{Durable, HardState, NodeId, Role, TermRun, Timers, Write};
 use raftbank_ledger::{Account, Amount, Block, Genesis, NodeName, Operation, Request, RequestId, State, pow};
+use raftbank_proofs::{KeyKind, SignerKey, node_key_name};
 use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
 
 use crate::node::{Action, Event, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now};
@@ -51,8 +52,16 @@ pub fn config(id: usize, members: usize, incarnation: u64, rejoining: bool) -> N
         incarnation,
         rejoining,
         nonces_inline: NONCES_INLINE,
+        signer: signer(id, &genesis(members, 1)),
+        checkpoint_ms: 100,
         software: "test".into(),
     }
+}
+
+/// A member's key; the same each time.
+pub fn signer(id: usize, genesis: &Block) -> SignerKey {
+    let name = node_key_name(&genesis.hash(), &NodeName::parse(&format!("n{}", id + 1)).unwrap());
+    SignerKey::new(&name, KeyKind::Node, &[id as u8 + 1; 32]).unwrap()
 }
 
 pub fn fresh() -> Durable {
@@ -71,6 +80,14 @@ impl Bank {
     }
 
     pub fn with_difficulty(members: usize, difficulty: u8) -> Self {
+        Self::with(members, difficulty, 100)
+    }
+
+    pub fn with_checkpoints(members: usize, checkpoint_ms: u64) -> Self {
+        Self::with(members, 1, checkpoint_ms)
+    }
+
+    fn with(members: usize, difficulty: u8, checkpoint_ms: u64) -> Self {
         let block = genesis(members, difficulty);
         let mut bank = Self {
             nodes: Vec::new(),
@@ -87,8 +104,10 @@ impl Bank {
         };
         for id in 0..members {
             let (state, _) = State::new(&block).unwrap();
-            let config = config(id, members, id as u64 + 100, false);
-            let (node, actions) = Node::open(config, fresh(), 0, state, &BTreeMap::new(), bank.now(id));
+            let config =
+                NodeConfig { signer: signer(id, &block), checkpoint_ms, ..config(id, members, id as u64 + 100, false) };
+            let (node, actions) =
+                Node::open(config, fresh(), 0, state, &BTreeMap::new(), &BTreeMap::new(), bank.now(id));
             bank.nodes.push(node);
             bank.perform(id, actions);
         }
@@ -200,6 +219,32 @@ impl Bank {
         for other in (0..self.nodes.len()).filter(|other| *other != id) {
             self.cut.insert((id, other));
             self.cut.insert((other, id));
+        }
+    }
+
+    /// A node's process ends, and it begins anew with another key. Its disk is not simulated: it keeps what it had.
+    pub fn restart_with_key(&mut self, id: usize, signer: SignerKey) {
+        let members = self.nodes.len();
+        let known = (0..members).filter(|other| *other != id).map(|other| (NodeId(other as u8), other as u64 + 100));
+        let old = &self.nodes[id];
+        let (_, _, term) = old.role();
+        assert_eq!(old.state().tip().term, term, "one leader so far");
+        let durable = Durable {
+            hard: HardState { term, vote: None },
+            terms: vec![TermRun { first: 1, term }],
+            last_index: old.applied(),
+            committed: old.applied(),
+            ..fresh()
+        };
+        let config = NodeConfig { signer, ..config(id, members, id as u64 + 100, false) };
+        let (state, applied, now) = (old.state().clone(), old.applied(), self.now(id));
+        let (node, actions) = Node::open(config, durable, applied, state, &known.collect(), &BTreeMap::new(), now);
+        self.nodes[id] = node;
+        self.perform(id, actions);
+        self.event(id, Event::Link(LinkChange::Connected));
+        for other in (0..members).filter(|other| *other != id) {
+            self.event(id, Event::Link(LinkChange::Up(NodeId(other as u8))));
+            self.event(other, Event::Link(LinkChange::Up(NodeId(id as u8))));
         }
     }
 

@@ -48,7 +48,7 @@ fn a_late_answer_to_an_earlier_process_answers_nobody() {
     };
     let config = NodeConfig { seed: 4_711, ..config(asker, 3, asker as u64 + 100, false) };
     let known = (0..3).filter(|id| *id != asker).map(|id| (NodeId(id as u8), id as u64 + 100)).collect();
-    let (node, actions) = Node::open(config, durable, applied, state, &known, bank.now(asker));
+    let (node, actions) = Node::open(config, durable, applied, state, &known, &BTreeMap::new(), bank.now(asker));
     bank.nodes[asker] = node;
     bank.perform(asker, actions);
     bank.event(asker, Event::Link(LinkChange::Connected));
@@ -93,7 +93,8 @@ fn a_late_announcement_of_an_incarnation_that_is_gone_replaces_nothing() {
     let (state, _) = State::new(&genesis(3, 1)).unwrap();
     for incarnation in [555, 556] {
         let config = config(lost, 3, incarnation, true);
-        let (node, actions) = Node::open(config, fresh(), 0, state.clone(), &BTreeMap::new(), bank.now(lost));
+        let (node, actions) =
+            Node::open(config, fresh(), 0, state.clone(), &BTreeMap::new(), &BTreeMap::new(), bank.now(lost));
         bank.nodes[lost] = node;
         bank.perform(lost, actions);
         bank.event(lost, Event::Link(LinkChange::Connected));
@@ -115,7 +116,8 @@ fn a_node_on_a_new_disk_does_not_learn_a_late_incarnation() {
     bank.outcome(leader, "a", open("alice"));
     let (lost, other) = ((leader + 1) % 3, (leader + 2) % 3);
     let (state, _) = State::new(&genesis(3, 1)).unwrap();
-    let (node, actions) = Node::open(config(lost, 3, 555, true), fresh(), 0, state, &BTreeMap::new(), bank.now(lost));
+    let (node, actions) =
+        Node::open(config(lost, 3, 555, true), fresh(), 0, state, &BTreeMap::new(), &BTreeMap::new(), bank.now(lost));
     bank.nodes[lost] = node;
     bank.perform(lost, actions);
     // From the time before the other one lost its disk.

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use anyhow::{Context, Result, bail};
 use raftbank_consensus::{NodeId, Role, Timers};
 use raftbank_ledger::{Account, Balance, Block, NodeName, Operation, State, pow};
-use raftbank_store::{Expected, FORMAT, MemoryDisk, MemoryReader, MemoryStore, Meta, Reader, Store};
+use raftbank_proofs::{KeyKind, SignerKey, node_key_name};
+use raftbank_store::{Expected, FORMAT, MemoryDisk, MemoryReader, MemoryStore, Meta, Opened, Reader, Store};
 use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
 use raftbankd::node::{Action, Event, LinkChange, NONCES_INLINE, Node, NodeConfig, Now};
 
@@ -111,6 +112,7 @@ impl Bank {
             opened.state.corrupt_balance_for_tests(&account, balance);
         }
         self.starts += 1;
+        let key = node_key_name(&self.genesis.hash(), &name(id)?);
         let config = NodeConfig {
             id: member(id),
             names: (0..self.running.len()).map(name).collect::<Result<_>>()?,
@@ -122,10 +124,13 @@ impl Bank {
             incarnation: self.incarnations[id],
             rejoining: opened.meta.rejoining,
             nonces_inline: NONCES_INLINE,
+            signer: SignerKey::new(&key, KeyKind::Node, &[id as u8 + 1; 32])?,
+            checkpoint_ms: 100,
             software: "test".into(),
         };
         let now = self.now();
-        let (node, actions) = Node::open(config, opened.durable, opened.applied, opened.state, &opened.peers, now);
+        let Opened { durable, applied, state, peers, keys, .. } = opened;
+        let (node, actions) = Node::open(config, durable, applied, state, &peers, &keys, now);
         self.running[id] = Some(Running { node, store, reader });
         self.perform(id, actions)?;
         self.event(id, Event::Link(LinkChange::Connected))
