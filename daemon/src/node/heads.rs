@@ -22,8 +22,10 @@ use super::message::Body;
 const ROOTS_MAX: usize = 4_096;
 /// Heads of a majority that wait for this node's own chain to reach them.
 const AHEAD_MAX: usize = 8;
-/// A head is asked for in so many intervals before a newer one takes its place, so that a slow network gets one done.
-const INTERVALS_MAX: u64 = 10;
+/// A head is asked for so many election time-outs long before a newer one takes its place: an answer that takes longer
+/// would not do for consensus either. It must not be asked for much longer, for a member that has restarted since may
+/// not know that size any more.
+const PATIENCE_ELECTIONS: u64 = 2;
 /// A peer whose head did not hold is not listened to for so long: checking signatures costs.
 const REFUSE_MS: u64 = 100;
 
@@ -145,7 +147,7 @@ impl<E: Engine> Node<E> {
             return;
         }
         self.heads.asked_ms = Some(now);
-        let patience = INTERVALS_MAX.saturating_mul(self.config.checkpoint_ms);
+        let patience = PATIENCE_ELECTIONS * self.election_ms();
         let goes_on = self.heads.round.as_ref().is_some_and(|round| {
             round.head.size > self.heads.newest_size()
                 && (round.head.size == size || now.saturating_sub(round.begun_ms) < patience)

@@ -87,6 +87,10 @@ counts! {
     flips_found: "flipped balances found (exit 6)",
     /// Old records read from a disk for a peer.
     loads: "loads of old records",
+    /// Heads signed by a majority, each counted once.
+    heads: "signed heads",
+    /// Key files lost; another key was made.
+    keys_lost: "signing keys lost",
     /// Nonces searched by the miner.
     mined: "nonces mined apart",
 }

@@ -44,9 +44,10 @@ enum Fault {
     Backup,
     RollBack,
     Flip,
+    LoseKey,
 }
 
-const FAULTS: [Fault; 20] = [
+const FAULTS: [Fault; 21] = [
     Fault::PowerCut,
     Fault::PowerCutAll,
     Fault::PowerCutSome,
@@ -67,6 +68,7 @@ const FAULTS: [Fault; 20] = [
     Fault::Backup,
     Fault::RollBack,
     Fault::Flip,
+    Fault::LoseKey,
 ];
 
 impl Faults {
@@ -217,6 +219,14 @@ impl World {
             }
             Fault::RollBack => self.roll_back(node, lasts_us),
             Fault::Flip => self.flip(node),
+            Fault::LoseKey => {
+                if self.machine(node).process.is_some() {
+                    self.process_gone(node);
+                    self.machine_mut(node).key_life += 1;
+                    self.counts.keys_lost += 1;
+                    self.later(lasts_us, Event::Start(node));
+                }
+            }
         }
         Ok(())
     }
@@ -292,6 +302,8 @@ impl World {
         let machine = self.machine_mut(node);
         (machine.disk, machine.incarnation, machine.backup) = (disk, incarnation, None);
         (machine.refused, machine.rolled_back, machine.tainted) = (false, false, false);
+        // The key was on the old one.
+        machine.key_life += 1;
         self.trace.line(self.now_us, format_args!("{node:?} gets a new disk"));
     }
 

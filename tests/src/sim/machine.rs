@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use raftbank_consensus::{NodeId, Timers};
 use raftbank_ledger::{Block, Hash, Header, NodeName};
-use raftbank_proofs::{KeyKind, SignerKey, node_key_name};
+use raftbank_proofs::{Checkpoint, KeyKind, SignerKey, node_key_name};
 use raftbank_store::{
     Batch, Expected, FORMAT, MemoryDisk, MemoryImage, MemoryReader, MemoryStore, Meta, Opened, StoreError,
 };
@@ -150,6 +150,8 @@ pub struct Process {
     pub watcher: Option<u64>,
     /// A balance in its memory was flipped.
     pub flipped: bool,
+    /// The newest signed head that it was seen to have.
+    pub head: Option<Checkpoint>,
     /// SIGTERM was sent.
     pub stopping: bool,
     /// The job that the miner works on.
@@ -238,6 +240,7 @@ impl Machine {
             tokens: BTreeMap::new(),
             watcher: None,
             flipped: false,
+            head: None,
             stopping: false,
             mining: None,
         });

@@ -16,6 +16,7 @@ mod client;
 mod counts;
 mod event;
 mod faults;
+mod heads;
 mod machine;
 mod observe;
 mod process;

@@ -7,6 +7,7 @@
 //! - **Promises are durable**: a term or vote before it leaves the machine, a record before it is acknowledged.
 //! - **A leader that hears no majority makes way**, and **a node that hears nobody does not raise its term** (check-quorum
 //!   and pre-vote, thesis §6.2 and §9.6).
+//! - **Signed heads** are those of the chain, see [`super::heads`].
 //! - **Nobody stops without a reason**: exit code 6 only where something was damaged, 7 only where a sync failed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use raftbank_store::StateWrite;
 use raftbankd::node::message::{Body, Envelope, FRAME_BYTES_MAX};
 
 use super::Violation;
+use super::heads::Heads;
 use super::machine::{Machine, TICK_MS, TIMERS};
 use crate::consensus_sim::Promises;
 
@@ -51,11 +53,13 @@ pub struct Observer {
     ears: Vec<Ear>,
     /// Records that were durable on a disk that is gone: they may have been acknowledged before.
     gone: BTreeSet<(u64, Term, NodeId)>,
+    /// Signed heads.
+    pub heads: Heads,
 }
 
 impl Observer {
     /// Of a bank with so many members.
-    pub fn new(members: usize) -> Self {
+    pub fn new(cluster_id: Hash, members: usize) -> Self {
         let ear = Ear { heard_us: vec![0; members], alone_term: None };
         Self {
             members,
@@ -64,6 +68,7 @@ impl Observer {
             promises: Promises::default(),
             ears: vec![ear; members],
             gone: BTreeSet::new(),
+            heads: Heads::new(cluster_id, members),
         }
     }
 
@@ -101,6 +106,7 @@ impl Observer {
                         self.members
                     );
                 }
+                found.1.into_iter().for_each(|hash| self.heads.block(hash));
                 self.applied.push(found);
                 Ok(())
             }
@@ -132,7 +138,11 @@ impl Observer {
             Ok(envelope) => envelope,
             Err(error) => violated!("{:?} sends what nobody can read: {error}", machine.id),
         };
-        let Body::Raft(message) = envelope.body else { return Ok(()) };
+        let message = match envelope.body {
+            Body::Raft(message) => message,
+            Body::HeadSigned { size, signature } => return self.heads.leaves(machine, size, &signature),
+            _ => return Ok(()),
+        };
         let (hard, last_index) = machine.disk.synced_promises();
         self.promises
             .leaves((machine.id, machine.incarnation), to, &message, hard, last_index)

@@ -145,7 +145,9 @@ impl World {
         }
         let epoch = machine.epoch;
         self.trace.line(now_us, format_args!("{node:?} starts"));
+        let key = self.charter.signer(node, self.machine(node).key_life).verifier();
         self.observer.begins(node, now_us);
+        self.observer.heads.key(node, key);
         let phase_us = self.dice.below(TICK_MS * 1_000);
         self.later(phase_us, Event::Tick { node, epoch });
         self.later(1_000_000, Event::MarkDue { node, epoch });

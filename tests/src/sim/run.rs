@@ -112,19 +112,20 @@ fn recover(world: &mut World) -> Result<(), Violation> {
         let mut clients = world.clients.iter().zip(&before);
         let served = clients.all(|(client, before)| client.served.0 > before.0 && client.served.1 > before.1);
         if target.is_none() && served {
-            target = Some(world.observer.last_applied());
+            target = Some((world.observer.last_applied(), world.observer.blocks() + 1));
         }
         let applied = world.machines.iter().map(|machine| machine.process.as_ref().map_or(0, |p| p.node.applied()));
         let slowest = applied.min().unwrap_or(0);
         let voters = world.machines.iter().all(|machine| machine.process.is_some() && !machine.disk.is_rejoining());
-        if target.is_some_and(|target| slowest >= target) && voters {
+        let signed = target.is_some_and(|(_, size)| world.all_have_head(size));
+        if target.is_some_and(|(target, _)| slowest >= target) && voters && signed {
             world.counts.recovery_ms_max = (world.now_us - began) / 1_000;
             return Ok(());
         }
         if world.now_us - began > RECOVERY_US_MAX {
             violated!(
                 "no recovery: leader {:?}, all clients served: {served}, {} of them with an open request, all are \
-                 voters: {voters}, the slowest machine applied {slowest} of {}",
+                 voters: {voters}, all have a new head: {signed}, the slowest machine applied {slowest} of {}",
                 world.leader(),
                 world.clients.iter().filter(|client| !client.is_settled()).count(),
                 world.observer.last_applied()
@@ -146,6 +147,9 @@ fn judged(world: &mut World) -> Result<(), Violation> {
                 "{node:?} applied {} of {last_applied} records, and nothing is under way",
                 process.node.applied()
             );
+        }
+        if !world.all_have_head(top + 1) {
+            violated!("the newest head of {node:?} is {:?}, of a chain of {} blocks", process.head, top + 1);
         }
         let mut chain = Vec::new();
         for height in 0..=top {

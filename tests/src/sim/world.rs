@@ -88,6 +88,7 @@ impl World {
             now_us: 0,
             sequence: 0,
             queue: BTreeMap::new(),
+            observer: Observer::new(charter.genesis.hash(), members),
             charter,
             machines,
             links: Links::new(members),
@@ -97,7 +98,6 @@ impl World {
             clients: Vec::new(),
             resting: false,
             history: History::default(),
-            observer: Observer::new(members),
             counts: Counts::default(),
             trace: Trace::new(readable),
             flipped_us: None,
@@ -132,6 +132,15 @@ impl World {
             (role == raftbank_consensus::Role::Leader).then_some((term, machine.id))
         });
         leading.max().map(|(_, id)| id)
+    }
+
+    /// Every node has a signed head of at least so many blocks, if heads are signed at all.
+    pub fn all_have_head(&self, size: u64) -> bool {
+        let has = |machine: &Machine| {
+            let head = machine.process.as_ref().and_then(|process| process.node.head());
+            head.is_some_and(|head| head.head.size >= size)
+        };
+        self.charter.checkpoint_ms == 0 || self.machines.iter().all(has)
     }
 
     /// Lets that much time pass.
@@ -369,6 +378,21 @@ impl World {
                 }
                 Asked::Notice(notice) => self.noticed(node, &notice)?,
             }
+        }
+        self.head(node)
+    }
+
+    /// Looks at the node's newest signed head.
+    fn head(&mut self, node: NodeId) -> Result<(), Violation> {
+        let Some(process) = self.machines[usize::from(node.0)].process.as_mut() else { return Ok(()) };
+        let head = process.node.head();
+        if head == process.head.as_ref() {
+            return Ok(());
+        }
+        process.head = head.cloned();
+        if let Some(head) = head {
+            self.trace.mix(&[head.head.size]);
+            self.counts.heads += u64::from(self.observer.heads.adopted(node, head)?);
         }
         Ok(())
     }
