@@ -156,6 +156,7 @@ impl<E: Engine> Node<E> {
                 peer.storing = None;
             }
         }
+        self.tell_key(from);
     }
 
     pub(super) fn link(&mut self, change: LinkChange) {

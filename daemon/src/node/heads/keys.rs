@@ -73,6 +73,9 @@ impl<E: Engine> Node<E> {
                 let name = self.name(from);
                 self.warn(format!("{name} signs with another key now: auditors need a new keys file (bankctl keys)"));
                 self.forget_signatures(from);
+            } else {
+                // It may have dropped ours, because it did not know this node yet.
+                self.tell_key(from);
             }
         }
         // What is lost with a power cut is told again.
