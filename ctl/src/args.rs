@@ -124,6 +124,9 @@ Examples:
         /// Print a proof of the balance, or that there is no such account, which anyone can check.
         #[arg(long)]
         proof: bool,
+        /// Lead to this checkpoint, such as one that a witness has cosigned, instead of to the node's newest.
+        #[arg(long, value_name = "FILE", requires = "proof")]
+        checkpoint: Option<PathBuf>,
     },
     /// Show all accounts; the sum is always 0
     #[command(after_help = "Example:\n  bankctl accounts")]
@@ -416,3 +419,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
     Ok(duration)
 }
+
+#[cfg(test)]
+mod tests;

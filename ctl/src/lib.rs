@@ -91,7 +91,9 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
             let operation = Operation::Open { account: writes::account(&account)? };
             writes::run(context, id.id.as_deref(), operation).await?;
         }
-        Verb::Balance { account, at: height, proof: true, .. } => balance_at::proof(context, &account, height).await?,
+        Verb::Balance { account, at: height, proof: true, checkpoint, .. } => {
+            balance_at::proof(context, &account, height, checkpoint.as_deref()).await?;
+        }
         Verb::Balance { account, at: Some(height), .. } => balance_at::at(context, &account, height).await?,
         Verb::Balance { account, local, .. } => reads::balance(context, &account, local).await?,
         Verb::Accounts { local } => reads::accounts(context, local).await?,

@@ -201,3 +201,42 @@ async fn a_node_that_lags_behind_is_no_alarm() -> Result<()> {
     lagging.text(&["consistency", "newest"])?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_bank_of_three_is_imported_as_a_whole_or_not_at_all() -> Result<()> {
+    let (mut cluster, ctl) = start(Plan::new(3)?).await?;
+    for number in 1..=6 {
+        ctl.text(&["transfer", "a0", "a1", &number.to_string(), "--id", &format!("t{number}")])?;
+    }
+    ctl.save("chain", &["export"])?;
+    ctl.save("monday", &["checkpoint", "--min-height", "6"])?;
+    let head = cluster.converged().await?.head;
+    let import = |cluster: &mut Cluster, node: usize| -> Result<()> {
+        std::fs::rename(cluster.data(node), cluster.file(&format!("old{node}")))?;
+        ctl.text(&["import", "chain", "--config", &cluster.config(node).display().to_string()])?;
+        cluster.start_node(node)
+    };
+    // One of three: the others do not know it any more, and go on without it.
+    cluster.stop_node(2).await?;
+    import(&mut cluster, 2)?;
+    cluster.leader_among(&[0, 1]).await?;
+    ctl.text(&["transfer", "a0", "a1", "7", "--id", "t7"])?;
+    let stranger = Ctl::new(&cluster.socket(2), &cluster.file(""))?;
+    stranger.impatient().fails(4, &["balance", "a1"])?;
+    // All are stopped before the first is started: none gets to know another's older folder.
+    for node in 0..3 {
+        cluster.stop_node(node).await?;
+    }
+    std::fs::remove_dir_all(cluster.file("old2"))?;
+    for node in 0..3 {
+        import(&mut cluster, node)?;
+    }
+    cluster.leader().await?;
+    ensure!(cluster.converged().await?.head == head, "the seventh transfer came after the export");
+    ctl.text(&["transfer", "a0", "a1", "7", "--id", "t7"])?;
+    for node in 0..3 {
+        let ctl = Ctl::new(&cluster.socket(node), &cluster.file(""))?;
+        ensure!(ctl.json(&["verify", "--checkpoint", "monday"])?["ok"] == true);
+    }
+    Ok(())
+}

@@ -261,6 +261,12 @@ async fn a_bank_that_is_put_back_to_an_older_disk_is_caught() {
         &["checkpoint", "monday.txt", "--keys", "both.txt"],
         6,
     );
+    // A proof that leads to a cosigned head counts for those who trust that witness only.
+    bank.keep("first.txt", &["receipt", "first-1", "--checkpoint", "cosigned.txt"]);
+    bank.keep("a1.txt", &["balance", "a1", "--at", "2", "--proof", "--checkpoint", "cosigned.txt"]);
+    for (kind, name) in [("receipt", "first.txt"), ("balance", "a1.txt")] {
+        both(&bank, &["verify-receipt", name, "--keys", "both.txt"], &[kind, name, "--keys", "both.txt"], 0);
+    }
     bank.must(&["verify", "--checkpoint", "monday.txt", "--keys", "keys.txt"]);
 
     bank.stop().await;

@@ -1,5 +1,7 @@
 //! `balance --at` and `balance --proof`: a balance of the past, and one that anyone can check.
 
+use std::path::Path;
+
 use raftbank_ledger::{Account, Hash, Header};
 use raftbank_proofs::{BalanceProof, Checkpoint};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
@@ -76,12 +78,16 @@ pub async fn at(context: &mut Context, name: &str, height: u64) -> Result<(), Fa
 ///
 /// # Errors
 /// No answer, no signed head in time, or answers that do not fit together.
-pub async fn proof(context: &mut Context, name: &str, height: Option<u64>) -> Result<(), Failure> {
+pub async fn proof(context: &mut Context, name: &str, height: Option<u64>, file: Option<&Path>) -> Result<(), Failure> {
     let account = account(name)?;
     let node = &mut context.node;
-    let (height, head) = match height {
-        Some(height) => (height, checkpoint::newest(node, height.saturating_add(1)).await?),
-        None => {
+    let (height, head) = match (height, file) {
+        (Some(height), file) => (height, checkpoint::covering(node, height, file).await?),
+        (None, Some(_)) => {
+            let head = checkpoint::covering(node, 0, file).await?;
+            (head.head.size - 1, head)
+        }
+        (None, None) => {
             // All that was acknowledged before is in it.
             let now = linearizable_height(node).await?;
             let head = checkpoint::newest(node, now.saturating_add(1)).await?;

@@ -1,5 +1,7 @@
 //! `checkpoint`: the newest head of the log tree that a majority has signed.
 
+use std::path::Path;
+
 use clap::Args;
 use raftbank_proofs::Checkpoint;
 use raftbank_wire::api::{ApiReply, ApiRequest};
@@ -62,6 +64,22 @@ pub async fn newest(node: &mut Session, size_min: u64) -> Result<Checkpoint, Fai
         }
         other => Err(unexpected(&other)),
     }
+}
+
+/// What a proof about a block shall lead to: a checkpoint from a file, such as one that a witness has cosigned, or the
+/// node's newest once it covers the block.
+///
+/// # Errors
+/// The file is none or does not cover the block; no answer in time.
+pub async fn covering(node: &mut Session, height: u64, file: Option<&Path>) -> Result<Checkpoint, Failure> {
+    let Some(path) = file else { return newest(node, height.saturating_add(1)).await };
+    let checkpoint = files::checkpoint(path)?;
+    if checkpoint.head.size > height {
+        return Ok(checkpoint);
+    }
+    let (size, path) = (checkpoint.head.size, path.display());
+    let message = format!("{path} covers {size} blocks, and the block in question has the height {height}");
+    Err(Failure::usage("bad_range", message).hint("use a newer checkpoint"))
 }
 
 /// A checkpoint as JSON.

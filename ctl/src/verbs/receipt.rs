@@ -20,6 +20,7 @@ use crate::proving;
 Examples:
   bankctl receipt invoice-17 > invoice-17.txt
   bankctl verify-receipt invoice-17.txt --keys keys.txt    # with no server at all
+  bankctl receipt invoice-17 --checkpoint cosigned.txt     # with a witness's signature
   bankctl receipt logo --request-out logo.json > logo.txt  # of a request that is too long for a receipt")]
 pub struct ReceiptArgs {
     /// The request's id.
@@ -28,6 +29,9 @@ pub struct ReceiptArgs {
     /// Write the request here, too, as a JSON line.
     #[arg(long, value_name = "FILE")]
     pub request_out: Option<PathBuf>,
+    /// Lead to this checkpoint, such as one that a witness has cosigned, instead of to the node's newest.
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
 }
 
 /// `receipt`.
@@ -38,7 +42,7 @@ pub async fn run(context: &mut Context, args: &ReceiptArgs) -> Result<(), Failur
     let node = &mut context.node;
     let found = show::find(node, &args.id).await?;
     let (height, index, entry) = (found.block.header.height, found.index, found.entry);
-    let head = checkpoint::newest(node, height.saturating_add(1)).await?;
+    let head = checkpoint::covering(node, height, args.checkpoint.as_deref()).await?;
     let leaves: Vec<_> = found.block.entries.iter().map(|entry| merkle::leaf_hash(&entry.encode())).collect();
     // The index is one of an entry, so it fits.
     let hashes = merkle::inclusion_of(index as usize, &leaves);

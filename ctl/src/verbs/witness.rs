@@ -63,19 +63,29 @@ pub async fn run(context: &mut Context, args: &WitnessArgs) -> Result<(), Failur
     // Before a state file is made.
     let keys = files::keys(keys_needed(args.keys.as_deref())?)?.without_witnesses();
     let (_lock, mut state) = State::open(&args.state, args.name.as_deref())?;
+    let Some(every) = args.every else {
+        let cosigned = look(context, &mut state, &keys).await?;
+        return tell(context, args, &cosigned);
+    };
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
     loop {
-        match look(context, &mut state, &keys).await {
+        // A look that is given up has signed nothing: from the signature to its printing nobody waits for anything.
+        let looked = tokio::select! {
+            looked = look(context, &mut state, &keys) => looked,
+            _ = &mut interrupted => return Ok(()),
+        };
+        match looked {
             Ok(cosigned) => tell(context, args, &cosigned)?,
             // A bank that is down for a while is no lie.
-            Err(failure) if args.every.is_some() && failure.kind == FailKind::NotExecuted => {
+            Err(failure) if failure.kind == FailKind::NotExecuted => {
                 note(&format!("not cosigned: {}", failure.message));
             }
             Err(failure) => return Err(failure),
         }
-        let Some(every) = args.every else { return Ok(()) };
         tokio::select! {
             () = tokio::time::sleep(every) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = &mut interrupted => return Ok(()),
         }
     }
 }
