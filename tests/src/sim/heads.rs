@@ -101,8 +101,8 @@ impl Heads {
         let mut signers = BTreeSet::new();
         for line in &checkpoint.signatures {
             let all = self.keys.iter().enumerate().flat_map(|(member, keys)| keys.iter().map(move |key| (member, key)));
-            let known = all.filter(|(_, key)| key.name() == line.name && key.id() == line.id);
-            match known.last() {
+            let mut known = all.filter(|(_, key)| key.name() == line.name && key.id() == line.id);
+            match known.next_back() {
                 Some((member, key)) if key.verify(&text, &line.signature) && signers.insert(member) => {}
                 _ => violated!("{node:?} adopts a head of {size} blocks with a signature that does not count: {line}"),
             }
