@@ -36,8 +36,9 @@ async fn every_damage_is_found_or_without_effect() {
     // Were most of them without effect, this would show nothing.
     assert!(report.sum(Verdict::Refused) > 75, "{}", report.told());
     assert!(report.sum(Verdict::NoEffect) > 0 && report.sum(Verdict::TailCut) > 0, "{}", report.told());
+    assert!(report.sum(Verdict::KeyRefused) > 0, "{}", report.told());
     assert!(report.rejoined >= 2 && report.started >= 1, "{}", report.told());
-    for file in ["mark", "meta", "sled/db", "sled/conf", "sled/snap.*"] {
+    for file in ["key", "mark", "meta", "sled/db", "sled/conf", "sled/snap.*"] {
         assert!(report.table.keys().any(|(_, hit)| hit == file), "nothing happened to {file}");
     }
     self_tests(&Templates::load(folder.path()).unwrap(), folder.path(), seed);

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use raftbank_consensus::{HardState, Record, Write};
 use raftbank_store::{Batch, Expected, Opened, SledReader, SledStore, Store, StoreError};
-use raftbankd::{marker, verify};
+use raftbankd::{marker, signer, verify};
 use serde::{Deserialize, Serialize};
 
 use super::kinds::{Damage, Kind};
@@ -21,6 +21,8 @@ pub enum Verdict {
     Refused,
     /// Exit code 2: it is another node's.
     NotOurs,
+    /// Exit code 6 because of the private key, and the advice to move that alone away: the books are as they were.
+    KeyRefused,
     /// Opened; the damage was found by the read or the write that met it.
     FoundInUse,
     /// Everything is as it was.
@@ -35,14 +37,23 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 7] =
-        [Self::Refused, Self::NotOurs, Self::FoundInUse, Self::NoEffect, Self::TailCut, Self::Older, Self::Failure];
+    pub const ALL: [Self; 8] = [
+        Self::Refused,
+        Self::NotOurs,
+        Self::KeyRefused,
+        Self::FoundInUse,
+        Self::NoEffect,
+        Self::TailCut,
+        Self::Older,
+        Self::Failure,
+    ];
 
     /// Head of its column.
     pub fn told(self) -> &'static str {
         match self {
             Self::Refused => "refused (6)",
             Self::NotOurs => "not ours (2)",
+            Self::KeyRefused => "key (6)",
             Self::FoundInUse => "found in use",
             Self::NoEffect => "no effect",
             Self::TailCut => "tail cut",
@@ -51,6 +62,11 @@ impl Verdict {
         }
     }
 }
+
+/// The file with the private key.
+pub(super) const KEY: &str = "key";
+/// What is said if it is damaged.
+pub(super) const KEY_ADVICE: &str = "move only this file away";
 
 /// A verdict and its reason.
 pub type Judged = (Verdict, String);
@@ -77,7 +93,9 @@ fn verified_then_opened(templates: &Templates, damage: &Damage, dir: &Path) -> R
     Ok(match verified {
         // Damage that no node would start on, and no error of the chain: verify must say so, too.
         Ok(()) if verdict == Verdict::Refused => (Verdict::Failure, format!("verify says ok, opening says {reason}")),
-        Err(error) if matches!(verdict, Verdict::NoEffect | Verdict::TailCut | Verdict::Older) => {
+        Err(error)
+            if matches!(verdict, Verdict::KeyRefused | Verdict::NoEffect | Verdict::TailCut | Verdict::Older) =>
+        {
             (Verdict::Failure, format!("{reason}; yet verify says {error}"))
         }
         _ => (verdict, reason),
@@ -107,9 +125,27 @@ fn opened(templates: &Templates, template: &Template, damage: &Damage, dir: &Pat
     if verdict.0 == Verdict::Failure {
         return verdict;
     }
+    // The daemon reads its key once the store is open.
+    let key = keyed(damage, &expected, dir, verdict);
     match written(store, reader, &picture, &expected, dir) {
-        Ok(()) => verdict,
+        Ok(()) => key,
         Err(blur) => blurred(blur),
+    }
+}
+
+/// Only what happens to the private key itself concerns it: whatever is wrong with it is refused, and a missing one is
+/// made anew.
+fn keyed(damage: &Damage, expected: &Expected, dir: &Path, verdict: Judged) -> Judged {
+    let hit = damage.file == KEY;
+    match signer::load(dir, &expected.cluster_id, &expected.node) {
+        Ok(loaded) if loaded.made == (hit && damage.kind == Kind::Removed) && (loaded.made || !hit) => verdict,
+        Ok(loaded) => (Verdict::Failure, format!("WRONG ANSWER: the key was taken, made: {}", loaded.made)),
+        Err(failure) => {
+            let text = failure.to_string();
+            let told = hit && failure.exit_code() == 6 && text.contains(KEY_ADVICE);
+            let fits = told && verdict.0 == Verdict::NoEffect;
+            (if fits { Verdict::KeyRefused } else { Verdict::Failure }, format!("{text}; {}", verdict.1))
+        }
     }
 }
 

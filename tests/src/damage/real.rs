@@ -11,7 +11,7 @@ use raftbank_ledger::Hash;
 use raftbank_wire::api::{ApiReply, ApiRequest, StatusReply};
 use raftbank_wire::client::Client;
 
-use super::judge::{Judged, Verdict};
+use super::judge::{Judged, KEY, KEY_ADVICE, Verdict};
 use super::kinds::Damage;
 use super::templates::{Template, Templates, plan};
 use crate::binaries::program;
@@ -39,7 +39,7 @@ pub fn start(templates: &Templates, damage: &Damage, judged: &Judged, work: &Pat
     }
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
     let fits = match (judged.0, verified.status.code()) {
-        (Verdict::NoEffect | Verdict::TailCut | Verdict::Older, Some(0)) => true,
+        (Verdict::KeyRefused | Verdict::NoEffect | Verdict::TailCut | Verdict::Older, Some(0)) => true,
         (Verdict::Refused, Some(6)) => said.contains("--rejoin"),
         // It asks nobody whose folder it should be.
         (Verdict::NotOurs | Verdict::FoundInUse, Some(0 | 6)) | (Verdict::Failure, _) => true,
@@ -69,6 +69,14 @@ pub fn start(templates: &Templates, damage: &Damage, judged: &Judged, work: &Pat
             }
         }
         (Verdict::NotOurs, Ok(Ended::Code(2))) => None,
+        (Verdict::KeyRefused, Ok(Ended::Code(6))) if log.contains(KEY_ADVICE) => {
+            // It is enough to do as it says.
+            fs::remove_file(dir.join(KEY))?;
+            match run(template, &config, work)? {
+                Ended::Served(status) if status.height == template.picture.rows.tip.height => None,
+                other => Some(format!("without the key: {other:?}")),
+            }
+        }
         (_, Ok(ended)) => Some(format!("raftbankd: {ended:?}")),
     };
     fs::remove_dir_all(work)?;
@@ -197,6 +205,13 @@ pub async fn rejoin(templates: &Templates, damage: &Damage, judged: &Judged) -> 
         Verdict::Refused => Some(6),
         Verdict::NotOurs => Some(2),
         Verdict::NoEffect | Verdict::TailCut | Verdict::Older => None,
+        Verdict::KeyRefused => {
+            let status = cluster.ended(victim).await?;
+            ensure!(status.code() == Some(6), "{} ended with {}", name(victim), told(status));
+            fs::rename(cluster.data(victim).join(KEY), cluster.file("evidence"))?;
+            cluster.start_node(victim)?;
+            None
+        }
         // It may start, and it may end whenever it meets the damage.
         Verdict::FoundInUse | Verdict::Failure => return Ok(None),
     };
