@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use raftbank_consensus::NodeId;
 use raftbank_ledger::{Block, Genesis, Hash, NodeName};
+use raftbank_proofs::Head;
 use raftbank_wire::api::ApiRequest;
 
 use self::machine::Machine;
@@ -76,6 +77,8 @@ struct World {
     next_incarnation: u64,
     /// The chain as the first node that committed each block had it.
     chain: BTreeMap<u64, Hash>,
+    /// The root of each signed head.
+    heads: BTreeMap<u64, Hash>,
     /// Something was bent or made up, so that no two nodes need to agree any more.
     lied: bool,
     /// Nothing of the kind is allowed.
@@ -131,6 +134,7 @@ impl World {
             next_token: 1,
             next_incarnation: 100,
             chain: BTreeMap::new(),
+            heads: BTreeMap::new(),
             lied: false,
             honest: false,
             genesis,
@@ -177,6 +181,11 @@ impl World {
         for (height, hash) in sent.committed {
             let known = *self.chain.entry(height).or_insert(hash);
             assert!(self.lied || known == hash, "n{} has another block {height}", id + 1);
+        }
+        let process = self.machines[usize::from(id)].process();
+        if let Some(Head { size, root, .. }) = process.and_then(|process| process.node.head()).map(|head| &head.head) {
+            let known = *self.heads.entry(*size).or_insert(*root);
+            assert!(self.lied || known == *root, "n{} has another head of {size} blocks", id + 1);
         }
         assert!(self.lied || sent.impossible.is_none(), "n{}: {:?}", id + 1, sent.impossible);
         if let Some((exit_code, reason)) = sent.stopped {

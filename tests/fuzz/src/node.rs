@@ -77,7 +77,8 @@ fn names() -> Vec<NodeName> {
     ["n1", "n2", "n3"].iter().map(|name| NodeName::parse(name).expect("a name")).collect()
 }
 
-fn genesis() -> &'static Block {
+/// Block 0 of the bank that is played with.
+pub fn genesis() -> &'static Block {
     static GENESIS: OnceLock<Block> = OnceLock::new();
     GENESIS.get_or_init(|| {
         let (name, salt) = ("fuzz".to_owned(), "salt".to_owned());

@@ -3,12 +3,13 @@
 //! A message of consensus cannot be made from outside, so it is spelled byte by byte, as its golden tests have it.
 
 use raftbank_ledger::{Block, Hash, Header, NodeName, State, pow};
+use raftbank_proofs::{Checkpoint, Head};
 use raftbank_store::Reader;
 use raftbank_wire::api::{ApiReply, FailKind, WriteOutcome};
 
 use super::super::message::{Ask, Body, CallName};
-use super::machine::{Machine, Process};
-use super::{Program, rules};
+use super::machine::{Machine, Process, signer};
+use super::{MEMBERS, Program, rules};
 
 /// The bytes of a frame around the bytes of its body.
 pub(super) fn envelope(cluster: Hash, incarnation: u64, wall_ms: u64, body: &[u8]) -> Vec<u8> {
@@ -23,7 +24,7 @@ impl Machine {
     /// A body for this node that `from` might have sent. `None` if this node is down.
     pub(super) fn forge(&self, from: u8, wall_ms: u64, program: &mut Program<'_>) -> Option<Vec<u8>> {
         let process = self.process()?;
-        let body = match program.byte() % 20 {
+        let body = match program.byte() % 25 {
             0..14 => return Some(self.forge_raft(process, from, wall_ms, program)),
             14 => Body::Forward {
                 call: CallName { life: program.byte().into(), number: program.byte().into() },
@@ -45,6 +46,7 @@ impl Machine {
                 Body::Rejoin { proof: program.near(known) }
             }
             18 => Body::RejoinChallenge { incarnation: program.near(self.incarnation), challenge: program.near(0) },
+            19..24 => forge_head(process, from, program),
             _ => Body::RejoinTerm {
                 incarnation: program.near(self.incarnation),
                 term: program.near(process.node.role().2),
@@ -99,6 +101,44 @@ impl Machine {
             }
         };
         out.0
+    }
+}
+
+/// What is said about signed heads. The liars may have each other's keys, and old ones.
+fn forge_head(process: &Process, from: u8, program: &mut Program<'_>) -> Body {
+    let log = process.node.state().log();
+    let cluster_id = process.node.state().cluster_id();
+    let size = program.near(log.size());
+    let root = match program.byte() % 4 {
+        0 => Hash([program.byte(); 32]),
+        _ => log.root(),
+    };
+    let head = Head { cluster_id, size, root };
+    match program.byte() % 5 {
+        0 => Body::Key {
+            public: match program.byte() % 4 {
+                0 => [program.byte(); 32],
+                1 => signer(program.byte() % 4, &cluster_id).verifier().public(),
+                _ => signer(from, &cluster_id).verifier().public(),
+            },
+        },
+        1 => Body::SignHead { size, root: root.0 },
+        2 => Body::HeadSigned {
+            size,
+            signature: match program.byte() % 4 {
+                0 => program.chunk().to_vec(),
+                _ => signer(from, &cluster_id).sign(&head.text(), 0),
+            },
+        },
+        3 => Body::Head { note: String::from_utf8_lossy(program.chunk()).into_owned() },
+        _ => {
+            let mut checkpoint = Checkpoint::new(head);
+            let signers = program.byte();
+            (0..MEMBERS)
+                .filter(|id| signers >> id & 1 == 1)
+                .for_each(|id| checkpoint.sign(&signer(id, &cluster_id), 0));
+            Body::Head { note: checkpoint.to_string() }
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! What clients ask, and which answers belong to it.
 
 use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
+use raftbank_proofs::Checkpoint;
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 
-use super::Program;
+use super::{MEMBERS, Program};
 
 /// One of few accounts, so that they meet.
 pub(super) fn account(program: &mut Program<'_>) -> Account {
@@ -46,13 +47,16 @@ pub(super) fn request(program: &mut Program<'_>) -> ApiRequest {
         byte => u32::from(byte) * 20,
     };
     let local = kind & 64 != 0;
-    match kind % 8 {
+    match kind % 11 {
         0..4 => ApiRequest::Write { request: write(program).encode(), timeout_ms },
         4 => ApiRequest::Balance { account: account(program).to_string(), local, timeout_ms },
         5 => ApiRequest::Accounts { local, timeout_ms },
         6 => ApiRequest::Get { key: vec![program.byte() % 4], local, timeout_ms },
-        _ if local => ApiRequest::Status,
-        _ => ApiRequest::Watch,
+        7 if local => ApiRequest::Status,
+        7 => ApiRequest::Watch,
+        8 => ApiRequest::Find { id: id(program).to_string() },
+        9 => ApiRequest::Checkpoint { size_min: program.near(2), timeout_ms },
+        _ => ApiRequest::Keys,
     }
 }
 
@@ -65,7 +69,13 @@ pub(super) fn check_reply(request: &ApiRequest, reply: &ApiReply, last: bool) {
         let malformed = match request {
             ApiRequest::Write { request, .. } => Request::decode(request).is_err(),
             ApiRequest::Balance { account, .. } => Account::parse(account).is_err(),
-            ApiRequest::Accounts { .. } | ApiRequest::Get { .. } | ApiRequest::Status | ApiRequest::Watch => false,
+            ApiRequest::Find { id } => RequestId::parse(id).is_err(),
+            ApiRequest::Accounts { .. }
+            | ApiRequest::Get { .. }
+            | ApiRequest::Status
+            | ApiRequest::Watch
+            | ApiRequest::Checkpoint { .. }
+            | ApiRequest::Keys => false,
             _ => true,
         };
         assert!(!malformed || matches!(kind, FailKind::Usage | FailKind::NotExecuted), "{request:?}: {reply:?}");
@@ -83,6 +93,11 @@ pub(super) fn check_reply(request: &ApiRequest, reply: &ApiReply, last: bool) {
         (ApiRequest::Get { key, .. }, ApiReply::Value { key: answered, .. }) => key == answered,
         (ApiRequest::Status, ApiReply::Status(_)) => true,
         (ApiRequest::Watch, ApiReply::Event(_)) => !last,
+        (ApiRequest::Find { .. }, ApiReply::Found { height, .. }) => *height > 0,
+        (ApiRequest::Checkpoint { size_min, .. }, ApiReply::Checkpoint { note }) => {
+            Checkpoint::parse(note).expect("a checkpoint can be read").head.size >= *size_min
+        }
+        (ApiRequest::Keys, ApiReply::Keys { members }) => members.len() == usize::from(MEMBERS),
         _ => false,
     };
     assert!(fits, "{request:?} got {reply:?}");

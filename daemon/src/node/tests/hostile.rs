@@ -29,6 +29,10 @@ fn any_body() -> impl Strategy<Value = Body> {
         (any::<u64>(), any::<u64>())
             .prop_map(|(incarnation, challenge)| Body::RejoinChallenge { incarnation, challenge }),
         (any::<u64>(), any::<u64>()).prop_map(|(incarnation, term)| Body::RejoinTerm { incarnation, term }),
+        any::<[u8; 32]>().prop_map(|public| Body::Key { public }),
+        (any::<u64>(), any::<[u8; 32]>()).prop_map(|(size, root)| Body::SignHead { size, root }),
+        (any::<u64>(), vec(any::<u8>(), 0..80)).prop_map(|(size, signature)| Body::HeadSigned { size, signature }),
+        "\\PC{0,99}".prop_map(|note| Body::Head { note }),
     ]
 }
 
@@ -52,7 +56,7 @@ proptest! {
 
     #[test]
     fn noise_behind_a_head_is_refused_or_has_one_spelling(
-        kind in 0_u32..8,
+        kind in 0_u32..12,
         raft in 0_u32..8,
         noise in vec(prop_oneof![3 => Just(0_u8), 1 => 0_u8..4, 1 => any::<u8>()], 0..150),
     ) {

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use raftbank_codec::encode;
 use raftbank_consensus::Role;
 use raftbank_fuzz::node;
-use raftbank_ledger::{Account, Amount, Block, Entry, Genesis, NodeName, Operation, Outcome, Request, RequestId};
+use raftbank_ledger::{
+    Account, Amount, Block, Entry, Genesis, NodeName, Operation, Outcome, Request, RequestId, merkle,
+};
+use raftbank_proofs::{Checkpoint, Head};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, LinkCommand, PartitionCommand, WatchEvent, WriteOutcome};
 use raftbank_wire::control::Control;
 use raftbank_wire::frame::Frame;
@@ -141,8 +144,24 @@ fn bodies() -> Vec<Body> {
     bodies.push(Body::Rejoin { proof: 0 });
     bodies.push(Body::RejoinChallenge { incarnation: 101, challenge: 4 });
     bodies.push(Body::RejoinTerm { incarnation: 100, term: 4 });
+    bodies.extend(heads());
     bodies.extend(raft().iter().map(|bytes| raftbank_codec::decode(bytes, 1 << 20).expect("a body")));
     bodies
+}
+
+/// What nodes say about signed heads.
+fn heads() -> Vec<Body> {
+    let (cluster_id, root) = (node::genesis().hash(), merkle::leaf_hash(&node::genesis().hash().0));
+    let mut checkpoint = Checkpoint::new(Head { cluster_id, size: 1, root });
+    (0..2).for_each(|id| checkpoint.sign(&node::signer(id), 0));
+    let signature = checkpoint.signatures[1].signature.clone();
+    vec![
+        Body::Key { public: node::signer(1).verifier().public() },
+        Body::SignHead { size: 1, root: root.0 },
+        Body::SignHead { size: 2, root: [2; 32] },
+        Body::HeadSigned { size: 1, signature },
+        Body::Head { note: checkpoint.to_string() },
+    ]
 }
 
 /// Bodies with a consensus message of each kind, in the codec's bytes.
