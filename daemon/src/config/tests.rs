@@ -143,6 +143,17 @@ fn timers_keep_their_order() {
 }
 
 #[test]
+fn checkpoints_may_be_off_and_not_too_rare() {
+    assert_eq!(load(GOOD, &[]).expect("valid").checkpoints.interval_ms, 100);
+    for good in [0, 1, 60_000] {
+        let text = format!("{GOOD}\n[checkpoints]\ninterval_ms = {good}\n");
+        assert_eq!(load(&text, &[]).expect("valid").checkpoints.interval_ms, good);
+    }
+    refused(&format!("{GOOD}\n[checkpoints]\ninterval_ms = 60001\n"), &[], &["checkpoints.interval_ms", "60001"]);
+    refused(&format!("{GOOD}\n[checkpoints]\nevery_ms = 1\n"), &[], &["every_ms"]);
+}
+
+#[test]
 fn batches_are_bounded() {
     for (batch, key) in [
         ("requests_max = 0", "requests_max"),
