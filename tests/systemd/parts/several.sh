@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# Several nodes on one host, each an instance of raftbankd@ with a user of its own.
+
+solo() { on solo "$@"; }
+solo_up() {
+  host up solo 20 "--bind-ro=$STAGE:/mnt" && [ "$(host wait solo)" = running ] && apt_install solo /mnt/deb/new.deb
+}
+solo_start() {
+  local name
+  solo sed -i 's|^salt = .*|salt = "solo"|' /etc/raftbank/genesis.toml || return 1
+  for name in $NODES; do solo systemctl start "raftbankd-init@$name" || { solo journalctl -n 5 -o cat -u "raftbankd-init@$name"; return 1; }; done
+  # shellcheck disable=SC2046 # a list
+  solo systemctl enable --now --quiet raftbank-relayd $(printf 'raftbankd@%s ' $NODES) || return 1
+  until_true solo_serves n1
+}
+solo_ctl() { local at=$1; shift; solo bankctl -o json --socket "/run/raftbank/$at/raftbankd.sock" "$@"; }
+solo_serves() { solo_ctl "$1" balance alice >/dev/null; }
+users_of_their_own() {
+  local name users
+  users=$(for name in $NODES; do solo stat -c %u "/proc/$(property solo "raftbankd@$name" MainPID)"; done | sort -u | wc -l)
+  [ "$users" = 3 ] || { echo "$users users"; return 1; }
+  # None reads another's key, not even with the group that all have in common.
+  name=$(solo stat -c %U "/proc/$(property solo raftbankd@n1 MainPID)")
+  solo nsenter -t "$(property solo raftbankd@n1 MainPID)" -m -U --preserve-credentials true 2>/dev/null
+  refused solo setpriv --reuid "$name" --regid raftbank --clear-groups cat /var/lib/raftbank-n2/n2/key 2>/dev/null || { echo "$name reads the key of n2"; return 1; }
+}
+one_stops_the_others_stay() {
+  solo systemctl stop raftbankd@n2 raftbank-relayd && solo test -S /run/raftbank/n1/raftbankd.sock && solo test -S /run/raftbank/n3/raftbankd.sock || return 1
+  solo systemctl start raftbank-relayd && until_true solo_serves n3 || return 1
+  solo systemctl start raftbankd@n2 && until_true solo_serves n2
+}
+instance_rejoins() {
+  solo systemctl stop raftbankd@n3 && solo rm -r /var/lib/raftbank-n3/n3 || return 1
+  solo systemctl start raftbankd-rejoin@n3 || { solo journalctl -n 5 -o cat -u raftbankd-rejoin@n3; return 1; }
+  solo systemctl start raftbankd@n3 && until_true solo_serves n3
+}
+group_uses_instances() {
+  solo useradd -G raftbank teller && solo runuser -u teller -- bankctl --socket /run/raftbank/n1/raftbankd.sock status >/dev/null
+}
+instances_are_restarted_by_an_upgrade() {
+  local pid; pid=$(property solo raftbankd@n1 MainPID)
+  apt_install solo --reinstall /mnt/deb/new.deb || return 1
+  [ "$(property solo raftbankd@n1 MainPID)" != "$pid" ] || { echo "n1 is the same process"; return 1; }
+  until_true solo_serves n1
+}
+solo_target() {
+  solo systemctl stop raftbank.target || return 1
+  [ -z "$(solo systemctl list-units --plain --no-legend --state=active 'raftbank*.service')" ] || { echo "something still runs"; return 1; }
+  solo systemctl start raftbank.target && until_true solo_serves n1
+}
+solo_reboot() {
+  host poweroff solo && host up solo 20 "--bind-ro=$STAGE:/mnt" && [ "$(host wait solo)" = running ] && until_true solo_serves n1
+}
+
+several_suite() {
+  must "a fifth host" solo_up
+  must "a relay and three nodes on it" solo_start
+  check "each node is a user of its own" users_of_their_own
+  check "the group may use them" group_uses_instances
+  check "one stops, the others' sockets stay" one_stops_the_others_stay
+  check "one loses its disk and rejoins" instance_rejoins
+  check "an upgrade restarts them" instances_are_restarted_by_an_upgrade
+  check "the target stops and starts them all" solo_target
+  check "they are back after a boot" solo_reboot
+  check "the host shuts down" host poweroff solo
+}
