@@ -8,6 +8,7 @@ use raftbank_consensus::NodeId;
 use raftbank_ledger::{Block, NodeName};
 use raftbank_proofs::SignerKey;
 use raftbank_service::signals::{self, Signal};
+use raftbank_service::watchdog::Watchdog;
 use raftbank_service::{log, notify};
 use raftbank_store::{Expected, Opened, Reader, SledReader, SledStore};
 use raftbank_wire::hello::Hello;
@@ -101,7 +102,7 @@ fn serve(args: &Args, config: &Config, bank: Bank) -> Result<u8, Failure> {
         }
         _ => tracing::error!(exit_code, "{reason}"),
     }
-    notify::status(&reason);
+    notify::ended(&reason);
     // Writes out what waits for the log files.
     drop(logging.lock().unwrap_or_else(PoisonError::into_inner).take());
     Ok(exit_code)
@@ -190,7 +191,9 @@ async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, b
         incoming,
         clients: Clients::new(reader, reports),
         reports: reported,
-        status: Status::new(started),
+        // From here on, not from the start of the process: the chain may have taken minutes to load.
+        status: Status::new(Instant::now()),
+        watchdog: Watchdog::from_env(),
         started,
     };
     let (result, disk) = runtime.run(opening).await;
