@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::driver::Ended;
 use crate::error::{EXIT_CORRUPT, Failure};
 use crate::genesis::Bank;
+use crate::loading::Loading;
 use crate::node::{Event, NONCES_INLINE, Node, NodeConfig};
 use crate::runtime::clients::{Clients, READS_MAX, REPLAYS_MAX, VERIFICATIONS_MAX};
 use crate::runtime::disk::Disk;
@@ -115,7 +116,9 @@ fn live(args: &Args, config: &Config, bank: Bank, started: Instant, logging: &Sh
     let dir = &config.node.data_dir;
     marker::check(dir)?;
     let node = NodeName::parse(&config.node.id).map_err(|error| Failure::Usage(error.to_string()))?;
-    let (store, reader, opened) = SledStore::open(dir, &Expected { cluster_id: bank.cluster_id, node: node.clone() })?;
+    let expected = Expected { cluster_id: bank.cluster_id, node: node.clone() };
+    let mut loading = Loading::default();
+    let (store, reader, opened) = SledStore::open_watched(dir, &expected, |progress| loading.on(&progress))?;
     greet(config, &bank, &reader, &opened)?;
     let signer = load_key(dir, &bank, &node, &opened)?;
     let executor = tokio::runtime::Builder::new_current_thread()

@@ -14,6 +14,8 @@ async fn the_supervisor_is_told_when_the_node_is_ready_what_it_is_and_that_it_st
     let mut bank = Bank::new(1);
     let supervisor = Supervisor::new(bank.dir.path());
     bank.start_with(1, &[("NOTIFY_SOCKET", supervisor.path.to_str().expect("text"))]);
+    let loading = supervisor.next();
+    assert!(loading.contains("EXTEND_TIMEOUT_USEC=3") && loading.contains("STATUS=loading: opening "), "{loading}");
     let ready = supervisor.heard("READY=1");
     assert!(ready.contains("STATUS=leader, term ") && ready.contains(", height 0"), "{ready}");
     bank.write(1, "s-1", common::transfer("alice", "bob", 1)).await;
