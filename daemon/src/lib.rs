@@ -15,6 +15,7 @@ pub mod error;
 pub mod folder;
 pub mod genesis;
 pub mod import;
+pub mod loading;
 pub mod marker;
 pub mod node;
 pub mod runtime;

@@ -8,6 +8,7 @@ use raftbank_consensus::NodeId;
 use raftbank_ledger::{Block, NodeName};
 use raftbank_proofs::SignerKey;
 use raftbank_service::signals::{self, Signal};
+use raftbank_service::watchdog::Watchdog;
 use raftbank_service::{log, notify};
 use raftbank_store::{Expected, Opened, Reader, SledReader, SledStore};
 use raftbank_wire::hello::Hello;
@@ -22,6 +23,7 @@ use crate::config::Config;
 use crate::driver::Ended;
 use crate::error::{EXIT_CORRUPT, Failure};
 use crate::genesis::Bank;
+use crate::loading::Loading;
 use crate::node::{Event, NONCES_INLINE, Node, NodeConfig};
 use crate::runtime::clients::{Clients, READS_MAX, REPLAYS_MAX, VERIFICATIONS_MAX};
 use crate::runtime::disk::Disk;
@@ -101,7 +103,7 @@ fn serve(args: &Args, config: &Config, bank: Bank) -> Result<u8, Failure> {
         }
         _ => tracing::error!(exit_code, "{reason}"),
     }
-    notify::status(&reason);
+    notify::ended(&reason);
     // Writes out what waits for the log files.
     drop(logging.lock().unwrap_or_else(PoisonError::into_inner).take());
     Ok(exit_code)
@@ -114,7 +116,9 @@ fn live(args: &Args, config: &Config, bank: Bank, started: Instant, logging: &Sh
     let dir = &config.node.data_dir;
     marker::check(dir)?;
     let node = NodeName::parse(&config.node.id).map_err(|error| Failure::Usage(error.to_string()))?;
-    let (store, reader, opened) = SledStore::open(dir, &Expected { cluster_id: bank.cluster_id, node: node.clone() })?;
+    let expected = Expected { cluster_id: bank.cluster_id, node: node.clone() };
+    let mut loading = Loading::default();
+    let (store, reader, opened) = SledStore::open_watched(dir, &expected, |progress| loading.on(&progress))?;
     greet(config, &bank, &reader, &opened)?;
     let signer = load_key(dir, &bank, &node, &opened)?;
     let executor = tokio::runtime::Builder::new_current_thread()
@@ -190,7 +194,9 @@ async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, b
         incoming,
         clients: Clients::new(reader, reports),
         reports: reported,
-        status: Status::new(started),
+        // From here on, not from the start of the process: the chain may have taken minutes to load.
+        status: Status::new(Instant::now()),
+        watchdog: Watchdog::from_env(),
         started,
     };
     let (result, disk) = runtime.run(opening).await;

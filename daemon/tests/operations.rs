@@ -89,32 +89,6 @@ async fn a_disk_that_fails_ends_the_node_with_7_and_nothing_acknowledged_is_lost
 }
 
 #[tokio::test]
-async fn the_supervisor_is_told_when_the_node_is_ready_what_it_is_and_that_it_stops() {
-    let mut bank = Bank::new(1);
-    let path = bank.dir.path().join("notify.sock");
-    let supervisor = std::os::unix::net::UnixDatagram::bind(&path).expect("bound");
-    supervisor.set_read_timeout(Some(PATIENCE)).expect("set");
-    let heard = |wanted: &str| {
-        let mut bytes = [0; 4096];
-        loop {
-            let length =
-                supervisor.recv(&mut bytes).unwrap_or_else(|error| panic!("{wanted:?} was never told: {error}"));
-            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
-            if text.contains(wanted) {
-                return;
-            }
-        }
-    };
-    bank.start_supervised(1, &path);
-    heard("READY=1");
-    heard("STATUS=leader; the leader is n1");
-    bank.signal(1, "TERM");
-    heard("STOPPING=1");
-    heard("STATUS=stopped as asked");
-    assert_eq!(bank.ended(1).await, 0);
-}
-
-#[tokio::test]
 async fn a_socket_that_cannot_be_made_is_a_matter_of_configuration() {
     let bank = Bank::new(1);
     let config = std::fs::read_to_string(bank.config(1)).expect("readable");

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use raftbank_service::watchdog::Watchdog;
 use raftbank_wire::api::{ApiReply, LinkCommand, PartitionCommand, RelayStatusReply};
 use raftbank_wire::hello::Hello;
 use raftbank_wire::queue::Queue;
@@ -89,6 +90,7 @@ impl Hub {
         state.admission.adopt(hello.cluster_id);
         let (number, queue) = state.router.connect(member, hello.software.clone());
         let connected = state.router.connected().into_iter().filter(|other| *other != member).collect();
+        self.sooner.notify_one();
         Ok(Session { member, number, queue, connected })
     }
 
@@ -100,6 +102,7 @@ impl Hub {
             state.admission.release();
         }
         drop(state);
+        self.sooner.notify_one();
         // Who waits for a sign of life looks again.
         self.heard(session);
         ended
@@ -140,7 +143,7 @@ impl Hub {
     pub fn partition(&self, command: &PartitionCommand) -> Result<ApiReply, FaultError> {
         let mut state = self.lock();
         let reply = state.router.partition(command, Instant::now());
-        self.look_again(&state);
+        self.sooner.notify_one();
         reply
     }
 
@@ -151,7 +154,7 @@ impl Hub {
     pub fn link(&self, command: &LinkCommand) -> Result<ApiReply, FaultError> {
         let mut state = self.lock();
         let reply = state.router.link_faults(command, Instant::now());
-        self.look_again(&state);
+        self.sooner.notify_one();
         reply
     }
 
@@ -168,6 +171,11 @@ impl Hub {
         }
     }
 
+    /// Who is connected and whether faults are set, for one line of status.
+    pub fn summary(&self) -> String {
+        self.lock().router.summary()
+    }
+
     /// Logs every message from now on, or none.
     pub fn log_messages(&self, on: bool) {
         self.lock().router.log_messages = on;
@@ -175,16 +183,28 @@ impl Hub {
 
     /// Does what time brings, for ever.
     pub async fn run_timer(&self) {
+        self.run(Watchdog::off(), |_| ()).await;
+    }
+
+    /// The router's loop: forwards what is due, ends faults, tells of changes and feeds the watchdog once a turn. It
+    /// shares its thread and its lock with all connections, so whoever hangs with either in hand stops it, too. For ever.
+    pub async fn run(&self, mut watchdog: Watchdog, mut changed: impl FnMut(&str)) {
+        let mut shown = self.summary();
         loop {
-            let awaited = {
+            let (awaited, line) = {
                 let mut state = self.lock();
                 state.router.advance(Instant::now());
                 state.awaited = state.router.next_moment();
-                state.awaited
+                (state.awaited, state.router.summary())
             };
+            if line != shown {
+                changed(&line);
+                shown = line;
+            }
+            watchdog.feed();
             tokio::select! {
                 () = self.sooner.notified() => {}
-                () = sleep_until(awaited) => {}
+                () = sleep_until(awaited.into_iter().chain(watchdog.due()).min()) => {}
             }
         }
     }

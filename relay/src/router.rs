@@ -254,6 +254,19 @@ impl Router {
         self.faults.any()
     }
 
+    /// Who is connected and whether faults are set, as in `n1, n3 of 3 members connected; faults are set`.
+    pub fn summary(&self) -> String {
+        let names: Vec<&str> = self.connected().into_iter().map(|place| self.name(place)).collect();
+        let members = self.members.len();
+        let connected = match names.len() {
+            0 => format!("no member of {members} connected"),
+            count if count == members => format!("all {members} members connected"),
+            _ => format!("{} of {members} members connected", names.join(", ")),
+        };
+        let faults = if self.has_faults() { "; faults are set (bankctl partition show, link show)" } else { "" };
+        connected + faults
+    }
+
     /// What has been carried and dropped.
     pub fn counters(&self) -> RelayCounters {
         RelayCounters { delayed_now: self.held.len() as u64, ..self.counters }

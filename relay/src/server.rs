@@ -9,6 +9,7 @@ use raftbank_service::config::ConfigError;
 use raftbank_service::log::{self, LogError, Logging};
 use raftbank_service::notify;
 use raftbank_service::signals::{self, Signal};
+use raftbank_service::watchdog::Watchdog;
 use raftbank_wire::server::{self, BindError, ServerConfig};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -105,7 +106,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let Err(failure) = runtime.block_on(live(args, &config, &logging)) else { return Ok(0) };
     let exit_code = failure.exit_code();
     tracing::error!(exit_code, "{failure}");
-    notify::status(&failure.to_string());
+    notify::ended(&failure.to_string());
     Ok(exit_code)
 }
 
@@ -149,8 +150,8 @@ async fn live(args: &Args, config: &Config, logging: &Logging) -> Result<(), Fai
         socket = %config.relay.socket.display(),
         "{SOFTWARE} starts, without faults: partitions, cuts, delay and loss of an earlier run are gone"
     );
-    notify::ready();
-    notify::status(&format!("listening on {address}"));
+    let status = |summary: &str| format!("listening on {address}; {summary}");
+    notify::ready(&status(&hub.summary()));
 
     let accepting = conn::accept(Arc::clone(&hub), listener);
     let answering = admin::serve(Arc::clone(&hub), requests_in);
@@ -158,12 +159,12 @@ async fn live(args: &Args, config: &Config, logging: &Logging) -> Result<(), Fai
         () = until_stopped(&args.config, &hub, logging, &mut signals) => {}
         () = accepting => {}
         () = answering => {}
-        () = hub.run_timer() => {}
+        () = hub.run(Watchdog::from_env(), |summary| notify::status(&status(summary))) => {}
     }
     notify::stopping();
     operators.shutdown(STOP_GRACE).await;
     tracing::info!("stopped as asked");
-    notify::status("stopped as asked");
+    notify::ended("stopped as asked");
     Ok(())
 }
 

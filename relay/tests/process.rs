@@ -4,10 +4,9 @@
 mod common;
 
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::process::Output;
 
-use common::{LONG, Relay, configure, exchange, program};
+use common::{Relay, configure, exchange, program};
 use raftbank_wire::api::LinkCommand;
 
 fn run(command: &mut std::process::Command) -> (i32, String) {
@@ -114,23 +113,4 @@ async fn messages_are_logged_with_their_fate_after_a_reload() {
     relay.line("not reloaded").await;
     nodes[2].send(0, "1");
     relay.line("n3 -> n1, 1 bytes").await;
-}
-
-#[tokio::test]
-async fn the_supervisor_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let supervisor = UnixDatagram::bind(&path).unwrap();
-    supervisor.set_read_timeout(Some(LONG)).unwrap();
-    let told = || {
-        let mut bytes = [0; 1_024];
-        let length = supervisor.recv(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes[..length]).into_owned()
-    };
-    let mut relay = Relay::start_with("", &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
-    assert!(told().contains("READY=1"));
-    assert!(told().contains("STATUS=listening on"));
-    relay.signal("TERM");
-    assert!(told().contains("STOPPING=1"));
-    assert_eq!(relay.ended().code(), Some(0));
 }

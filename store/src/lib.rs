@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod mark;
 mod memory;
 mod meta;
+mod progress;
 #[cfg(test)]
 mod properties;
 mod quiet;
@@ -30,5 +31,6 @@ pub use engine::Tuning;
 pub use error::StoreError;
 pub use memory::{MemoryDisk, MemoryImage, MemoryReader, MemoryStore};
 pub use meta::{FORMAT, Meta};
+pub use progress::Progress;
 pub use sled_store::{FolderCopy, Salvage, SledReader, SledStore};
 pub use types::{Batch, Expected, Opened, Reader, StateWrite, Store, StoredRows, Walk};

@@ -49,8 +49,8 @@ impl<E: Engine> Node<E> {
         })
     }
 
-    /// What keeps this node from its full duty.
-    fn condition(&self) -> Option<&'static str> {
+    /// What keeps this node from its full duty, as `status` spells it.
+    pub(crate) fn condition(&self) -> Option<&'static str> {
         if self.is_rejoining() {
             Some("rejoining")
         } else if self.clock_skew {

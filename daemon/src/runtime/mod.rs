@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use raftbank_consensus::NodeId;
 use raftbank_ledger::{Header, NodeName};
+use raftbank_service::watchdog::Watchdog;
 use raftbank_store::{Batch, StoreError};
 use raftbank_wire::api::ApiReply;
 use raftbank_wire::link::{LinkEvent, LinkSender};
@@ -29,7 +30,7 @@ use self::miner::Miner;
 use crate::driver::{Driver, Ended, Load, Ports};
 use crate::error::Failure;
 use crate::node::{Action, Event, LinkChange, Node, Notice, Now};
-use crate::status::Status;
+use crate::status::{Picture, Status};
 
 /// Most events of one source that are stepped before their actions are performed.
 const EVENTS_MAX: usize = 256;
@@ -77,6 +78,8 @@ pub struct Runtime {
     pub reports: mpsc::Receiver<Report>,
     /// What the supervisor is told.
     pub status: Status,
+    /// What the loop tells the supervisor each time it has gone round.
+    pub watchdog: Watchdog,
     /// The origin of the monotonic clock.
     pub started: Instant,
 }
@@ -157,8 +160,7 @@ impl Turn {
             if let Some(ended) = self.driver.perform(&mut self.runtime) {
                 return Ok(ended);
             }
-            let (role, leader, _) = self.runtime.node.role();
-            self.runtime.status.node(role, leader, self.runtime.node.has_leader(), &self.runtime.names);
+            self.runtime.status.node(&Picture::of(&self.runtime.node), &self.runtime.names);
             if self.driver.is_idle() {
                 self.wait().await?;
             }
@@ -171,17 +173,21 @@ impl Turn {
             }
             let started = self.runtime.started;
             self.driver.step(&mut self.runtime.node, || now(started));
+            // Last, and nowhere else: a loop that hangs anywhere above is ended by the supervisor. A disk that hangs does
+            // not hold the loop up; that has a rule of its own ([`disk::STALL`]) and an exit code that names it.
+            self.runtime.watchdog.feed();
         }
     }
 
     /// Waits for the first thing to happen. What is durable comes first, then time, then peers, then clients.
     async fn wait(&mut self) -> Result<(), Failure> {
-        let Runtime { disk, reports, link_events, incoming, .. } = &mut self.runtime;
+        let Runtime { disk, reports, link_events, incoming, watchdog, .. } = &mut self.runtime;
         let open = !disk.is_behind();
+        let wake = watchdog.due().map_or(self.next_tick, |due| due.min(self.next_tick));
         tokio::select! {
             biased;
             () = disk.changed() => {}
-            () = tokio::time::sleep_until(self.next_tick.into()) => {}
+            () = tokio::time::sleep_until(wake.into()) => {}
             Some(report) = reports.recv() => self.report(report)?,
             Some(event) = link_events.recv(), if open => self.linked(event),
             Some(request) = incoming.recv(), if open => self.asked(request),
@@ -252,6 +258,7 @@ impl Turn {
             }
             LinkEvent::Connected => {
                 tracing::info!("connected to the relay");
+                self.runtime.status.admitted();
                 LinkChange::Connected
             }
             LinkEvent::Disconnected => {

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -106,11 +107,16 @@ impl Bank {
         self.spawn(number, command);
     }
 
-    /// Starts a node under a supervisor that listens on `socket` (`sd_notify(3)`).
-    pub fn start_supervised(&mut self, number: usize, socket: &Path) {
+    /// Starts a node with these variables in its environment.
+    pub fn start_with(&mut self, number: usize, variables: &[(&str, &str)]) {
         let mut command = self.command(number);
-        command.env("NOTIFY_SOCKET", socket);
+        command.envs(variables.iter().copied());
         self.spawn(number, command);
+    }
+
+    /// The process of a running node.
+    pub fn pid(&self, number: usize) -> u32 {
+        self.nodes[number - 1].as_ref().expect("running").id()
     }
 
     fn spawn(&mut self, number: usize, mut command: Command) {
@@ -239,6 +245,64 @@ impl Drop for Bank {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// What a supervisor hears of a node (`sd_notify(3)`).
+pub struct Supervisor {
+    socket: UnixDatagram,
+    pub path: PathBuf,
+}
+
+impl Supervisor {
+    pub fn new(dir: &Path) -> Self {
+        let path = dir.join("notify.sock");
+        let socket = UnixDatagram::bind(&path).expect("bound");
+        socket.set_read_timeout(Some(PATIENCE)).expect("set");
+        Self { socket, path }
+    }
+
+    /// The next word.
+    pub fn next(&self) -> String {
+        let mut bytes = [0; 4096];
+        let length = self.socket.recv(&mut bytes).unwrap_or_else(|error| panic!("nothing more was told: {error}"));
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    /// The next word with this in it.
+    pub fn heard(&self, wanted: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let text = self.next();
+            if text.contains(wanted) {
+                return text;
+            }
+            assert!(started.elapsed() < PATIENCE, "{wanted:?} was never told; the last was {text:?}");
+        }
+    }
+
+    /// Throws away what has been told, and waits for `quiet`. True if nothing was told meanwhile.
+    pub fn silent(&self, quiet: Duration) -> bool {
+        let mut bytes = [0; 4096];
+        self.socket.set_nonblocking(true).expect("set");
+        while self.socket.recv(&mut bytes).is_ok() {}
+        std::thread::sleep(quiet);
+        let silent = self.socket.recv(&mut bytes).is_err();
+        self.socket.set_nonblocking(false).expect("set");
+        silent
+    }
+}
+
+/// Waits until a process is stopped by a signal.
+pub fn until_stopped(pid: u32) {
+    let started = Instant::now();
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+        if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "it does not stop: {stat}");
+        std::thread::sleep(PAUSE);
     }
 }
 

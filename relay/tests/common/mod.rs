@@ -104,6 +104,18 @@ impl Relay {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
+    /// Waits until the process is stopped by a signal.
+    pub fn until_stopped(&self) {
+        for _ in 0..6_000 {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+            if stat.rsplit_once(") ").unwrap().1.starts_with('T') {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the relay does not stop");
+    }
+
     /// Waits for the end of the process.
     pub fn ended(&mut self) -> ExitStatus {
         for _ in 0..6_000 {

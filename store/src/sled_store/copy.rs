@@ -27,7 +27,7 @@ pub struct FolderCopy {
 
 pub(super) fn open_copy(dir: &Path, tuning: Tuning) -> Result<FolderCopy, StoreError> {
     let copy = copied(dir)?;
-    let (store, reader, opened) = open::open(Layout::copy_of(dir, copy.path()), None, tuning)?;
+    let (store, reader, opened) = open::open(Layout::copy_of(dir, copy.path()), None, tuning, &mut |_| ())?;
     Ok(FolderCopy { reader, opened, _store: store, _copy: copy })
 }
 

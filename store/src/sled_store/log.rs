@@ -3,6 +3,7 @@
 use crate::{
     engine::Tree,
     error::StoreError,
+    progress::{Counter, OnProgress},
     record::{self, Head, RecordDigest},
     rows,
 };
@@ -60,8 +61,15 @@ pub(super) struct End {
 ///
 /// A damaged record is a torn tail only if it is above `promised` (the mark) and no good record follows it; then its
 /// rows are returned for removal. Anything else that is damaged or missing is corruption.
-pub(super) fn read_end(tree: &Tree, applied: Index, promised: Index, budget: usize) -> Result<End, StoreError> {
+pub(super) fn read_end(
+    tree: &Tree,
+    applied: Index,
+    promised: Index,
+    budget: usize,
+    on_progress: OnProgress<'_>,
+) -> Result<End, StoreError> {
     let mut end = End { last_index: 0, last_digest: [0; 32], tail: Vec::new(), torn: Vec::new(), checked: Vec::new() };
+    let mut counter = Counter::new(on_progress, "records of the log", None);
     let mut budget_left = budget;
     let mut parts: Vec<sled::IVec> = Vec::new();
     let mut part_keys: Vec<sled::IVec> = Vec::new();
@@ -99,6 +107,7 @@ pub(super) fn read_end(tree: &Tree, applied: Index, promised: Index, budget: usi
                     end.last_digest = digest;
                 }
                 end.checked.push((index, record.term));
+                counter.add(1);
                 if index > applied {
                     end.tail.push(record);
                 }

@@ -5,15 +5,22 @@
 //! then the folder is of the old format, and the next open begins again.
 
 use super::{Pending, SLED_BATCH_BYTES, log};
-use crate::{engine::Engine, error::StoreError, rows::Applied};
+use crate::{
+    engine::Engine,
+    error::StoreError,
+    progress::{Counter, OnProgress},
+    rows::Applied,
+};
 use raftbank_ledger::{Block, Hash, LogTree};
 
 /// Writes and syncs the log tree of all applied blocks. Holds one block and one batch of rows at a time.
-pub(super) fn build_log(engine: &mut Engine, applied: &Applied) -> Result<(), StoreError> {
+pub(super) fn build_log(engine: &mut Engine, applied: &Applied, on_progress: OnProgress<'_>) -> Result<(), StoreError> {
     let tree = engine.tree().clone();
     let (mut blocks, mut last) = (LogTree::default(), Hash::ZERO);
     let mut pending = Pending::default();
+    let mut counter = Counter::new(on_progress, "records for the log tree", applied.index.checked_add(1));
     for index in 0..=applied.index {
+        counter.add(1);
         let Some((record, _)) = log::read_record(&tree, index)? else {
             return Err(tree.corrupt(format!("record {index} is missing")));
         };

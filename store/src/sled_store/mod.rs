@@ -21,6 +21,7 @@ use crate::{
     error::StoreError,
     mark::{Mark, MarkFile},
     meta::{self, Meta},
+    progress::Progress,
     record::{self, RecordDigest},
     rows::{self, Applied},
     shape::{Reach, Runs, check_hard},
@@ -73,7 +74,19 @@ impl SledStore {
     /// # Errors
     /// `Missing`, `Mismatch`, `InUse`, `Corrupt`, `Io`.
     pub fn open(dir: &Path, expected: &Expected) -> Result<(SledStore, SledReader, Opened), StoreError> {
-        open::open(Layout::new(dir), Some(expected), Tuning::default())
+        Self::open_watched(dir, expected, |_| ())
+    }
+
+    /// [`open`](SledStore::open), which tells how far it has come. It may take minutes.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_watched(
+        dir: &Path,
+        expected: &Expected,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<(SledStore, SledReader, Opened), StoreError> {
+        open::open(Layout::new(dir), Some(expected), Tuning::default(), &mut on_progress)
     }
 
     /// Reads a stopped node's folder without changing one byte of it: a copy in the system's folder for temporary files
@@ -120,7 +133,7 @@ impl SledStore {
         expected: &Expected,
         tuning: Tuning,
     ) -> Result<(SledStore, SledReader, Opened), StoreError> {
-        open::open(Layout::new(dir), Some(expected), tuning)
+        open::open(Layout::new(dir), Some(expected), tuning, &mut |_| ())
     }
 
     /// Runs one call, and remembers for ever that it failed.

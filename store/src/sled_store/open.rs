@@ -11,6 +11,7 @@ use crate::{
     error::StoreError,
     mark::{Mark, MarkFile},
     meta::{self, FORMAT, Meta},
+    progress::{OnProgress, Progress},
     rows::{self, Applied},
     shape::{Reach, Runs},
     types::{Expected, Opened},
@@ -26,6 +27,7 @@ pub(super) fn open(
     layout: Layout,
     expected: Option<&Expected>,
     tuning: Tuning,
+    on_progress: OnProgress<'_>,
 ) -> Result<(SledStore, SledReader, Opened), StoreError> {
     let mut meta = identify(&layout, expected)?;
     for path in [layout.sled().join("db"), layout.sled().join("conf")] {
@@ -34,6 +36,8 @@ pub(super) fn open(
             return Err(StoreError::corrupt(format!("the file {} is missing", path.display())));
         }
     }
+    let bytes = std::fs::metadata(layout.sled().join("db")).map_or(0, |found| found.len());
+    on_progress(Progress::Opening { bytes });
     let mut engine = Engine::open(&layout.sled(), &layout.shown, tuning)?;
     // sled renames a snapshot file while it opens.
     crashsafe::sync_dir(&layout.sled())?;
@@ -52,7 +56,7 @@ pub(super) fn open(
     let hard = load_hard(&tree)?;
     let applied = reader::load_applied(&tree)?;
     let mut runs = load_runs(&tree)?;
-    let end = log::read_end(&tree, applied.index, promised.last_index, log::SCAN_BYTES_MAX)?;
+    let end = log::read_end(&tree, applied.index, promised.last_index, log::SCAN_BYTES_MAX, on_progress)?;
 
     let mut notes = Vec::new();
     if found_mark.bad_slots > 0 {
@@ -63,9 +67,11 @@ pub(super) fn open(
     check_tip(&tree, &applied)?;
     let older = meta.format;
     if older < FORMAT {
-        migrate::build_log(&mut engine, &applied)?;
+        migrate::build_log(&mut engine, &applied, on_progress)?;
     }
-    let state_rows = reader::load(&tree, &applied, meta.cluster_id, genesis.header.difficulty)?;
+    let state_rows = reader::load(&tree, &applied, meta.cluster_id, genesis.header.difficulty, on_progress)?;
+    let rows = (state_rows.accounts.len() + state_rows.values.len()) as u64;
+    on_progress(Progress::Reading { what: "rows, for the state root", done: rows, total: Some(rows) });
     let state = State::restore(state_rows)
         .map_err(|error| tree.corrupt(format!("the stored state is not the one that was written: {error}")))?;
 

@@ -4,6 +4,7 @@ use super::log;
 use crate::{
     engine::Tree,
     error::StoreError,
+    progress::{Counter, OnProgress},
     record::{self, Head},
     rows::{self, Applied, IdsSum},
     shape::{Reach, log_has},
@@ -88,7 +89,7 @@ impl Reader for SledReader {
     fn rows(&self) -> Result<StoredRows, StoreError> {
         let _reach = self.reach();
         let applied = load_applied(&self.tree)?;
-        let rows = load(&self.tree, &applied, self.cluster_id, self.difficulty)?;
+        let rows = load(&self.tree, &applied, self.cluster_id, self.difficulty, &mut |_| ())?;
         Ok(StoredRows { applied: applied.index, rows })
     }
 
@@ -155,14 +156,22 @@ pub(super) fn load_applied(tree: &Tree) -> Result<Applied, StoreError> {
 
 /// All rows of the state at `applied`. Damage to any row, and a missing row of ids, is found here; missing accounts and values are
 /// found by whoever computes the state root.
-pub(super) fn load(tree: &Tree, applied: &Applied, cluster_id: Hash, difficulty: u8) -> Result<StateRows, StoreError> {
+pub(super) fn load(
+    tree: &Tree,
+    applied: &Applied,
+    cluster_id: Hash,
+    difficulty: u8,
+    on_progress: OnProgress<'_>,
+) -> Result<StateRows, StoreError> {
     let mut accounts = BTreeMap::new();
+    let mut counter = Counter::new(on_progress, "accounts", None);
     for row in tree.scan_prefix(&[rows::ACCOUNT])? {
         let (key, value) = row?;
         let account = std::str::from_utf8(&key[1..]).ok().and_then(|name| Account::parse(name).ok());
         match (account, rows::unseal_balance(&key, &value)) {
             (Some(account), Some(balance)) => {
                 accounts.insert(account, balance);
+                counter.add(1);
             }
             _ => {
                 return Err(
@@ -172,11 +181,13 @@ pub(super) fn load(tree: &Tree, applied: &Applied, cluster_id: Hash, difficulty:
         }
     }
     let mut values = BTreeMap::new();
+    let mut counter = Counter::new(on_progress, "values", None);
     for row in tree.scan_prefix(&[rows::VALUE])? {
         let (key, value) = row?;
         match rows::unseal(&key, &value) {
             Some(value) => {
                 values.insert(key[1..].to_vec(), value.to_vec());
+                counter.add(1);
             }
             None => {
                 return Err(tree.corrupt(format!("the row of key {:?} is damaged", String::from_utf8_lossy(&key[1..]))));
@@ -185,11 +196,13 @@ pub(super) fn load(tree: &Tree, applied: &Applied, cluster_id: Hash, difficulty:
     }
     let mut ids = BTreeMap::new();
     let mut sum = IdsSum::default();
+    let mut counter = Counter::new(on_progress, "request ids", Some(applied.ids.count));
     for row in tree.scan_prefix(&[rows::IDS])? {
         let (key, value) = row?;
         let Some(found) = rows::unseal_ids(&key, &value) else {
             return Err(tree.corrupt("a row of request ids is damaged"));
         };
+        counter.add(found.len() as u64);
         for (id, record) in found {
             sum.add(&id, &record);
             ids.insert(id, record);

@@ -78,3 +78,28 @@ fn the_rejoining_flag_goes_last() {
     assert_eq!(store.mark.current().last_index, 3);
     assert!(!store.mark.is_dirty());
 }
+
+#[test]
+fn opening_tells_how_far_it_has_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = store(dir.path());
+    first.write(&hard(1)).unwrap();
+    first.write(&no_ops(1, 1_000, 1)).unwrap();
+    first.sync().unwrap();
+    let expected = Expected { cluster_id: first.meta.cluster_id, node: first.meta.node.clone() };
+    first.close().unwrap();
+    let mut told = Vec::new();
+    SledStore::open_watched(dir.path(), &expected, |progress| told.push(progress)).unwrap();
+    assert!(matches!(told.first(), Some(Progress::Opening { bytes }) if *bytes > 0), "{told:?}");
+    let log: Vec<u64> = told
+        .iter()
+        .filter_map(|progress| match progress {
+            Progress::Reading { what: "records of the log", done, .. } => Some(*done),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(log, [0, 256, 512, 768]);
+    // The genesis block has an id of its own.
+    let ids = Progress::Reading { what: "request ids", done: 0, total: Some(1) };
+    assert!(told.contains(&ids), "{told:?}");
+}
