@@ -183,8 +183,8 @@ pub enum Input {
     LinkReset(NodeId),
     /// This group and all before it are durable, and its gated messages are on their way.
     Synced(Group),
-    /// Append an entry. Refused unless this node leads in `term`, that term's no-op is committed and the log ends at
-    /// `last_index`.
+    /// Append an entry. Refused unless this node leads in `term`, that term's no-op is committed, the log ends at
+    /// `last_index` and no transfer is under way.
     Propose {
         /// The term in which the entry was built.
         term: Term,
@@ -204,6 +204,11 @@ pub enum Input {
         /// Records `from`, `from + 1`, …
         records: Vec<Record>,
     },
+    /// Leader: hand the leadership to another voter (Raft thesis §3.10): the first one, of those heard within an election
+    /// timeout, that holds the whole log durably. Until then, and until it is deposed by it, this node refuses proposals.
+    /// Answered with [`Event::HandingOver`], or [`Event::TransferFailed`] if nobody could take it within an election
+    /// timeout: then this node leads on. Ignored by a node that does not lead, and while a transfer is under way.
+    TransferLeadership,
     /// `false`: step down if leading, and do not campaign. `true` (the default) lifts that.
     Eligible(bool),
     /// The driver computed another result for this record than its leader. To be stepped right after the output that
@@ -293,6 +298,12 @@ pub enum Event {
     },
     /// Leader: a majority of the members computed another result for this record.
     Contradicted(Index),
+    /// Leader: this voter holds the whole log and was told to campaign. Said once for each that is told; whether it wins
+    /// is seen from the role.
+    HandingOver(NodeId),
+    /// Leader: nobody has taken over the leadership within an election timeout, or nobody is there who could. This node
+    /// leads on.
+    TransferFailed,
     /// Rejoining: everything the leader had is durable here. Clear the flag durably, then step [`Input::Promote`].
     RejoinComplete,
 }
@@ -321,7 +332,7 @@ pub struct Status {
     pub last_index: Index,
     /// The commit index.
     pub committed: Index,
-    /// Leader, and the no-op of its term is committed.
+    /// Leader, the no-op of its term is committed, and no transfer is under way.
     pub can_propose: bool,
     /// The other members, ascending. `matched` and `active` are known to a leader only.
     pub peers: Vec<PeerStatus>,

@@ -34,6 +34,8 @@ impl Message {
             Body::AppendReply(reply) if reply.conflict.is_some() => "append-conflict",
             Body::AppendReply(_) => "append-reply",
             Body::Stale => "stale",
+            Body::TimeoutNow(_) => "timeout-now",
+            Body::TransferVote(_) => "transfer-vote",
         }
     }
 
@@ -68,6 +70,11 @@ pub(crate) enum Body {
     AppendReply(AppendReply),
     /// "There is a newer term than yours." Carries no round: it must not vouch for anything.
     Stale,
+    /// A leader to a follower whose log ends like its own: "campaign at once" (§3.10). One that comes late names another
+    /// end, or another term, and is ignored.
+    TimeoutNow(LogEnd),
+    /// A vote request of a candidate whom the leader itself told to campaign: it is heard although a leader was (§4.2.3).
+    TransferVote(LogEnd),
 }
 
 /// How far a candidate's log reaches; decides whether it is up to date (§3.6.1).
@@ -154,6 +161,8 @@ mod tests {
         assert_eq!(hex(5, Body::Vote(end)), format!("{TERM_5}02000000{end_hex}"));
         assert_eq!(hex(5, Body::VoteReply { granted: false }), format!("{TERM_5}0300000000"));
         assert_eq!(hex(5, Body::Stale), format!("{TERM_5}06000000"));
+        assert_eq!(hex(5, Body::TimeoutNow(end)), format!("{TERM_5}07000000{end_hex}"));
+        assert_eq!(hex(5, Body::TransferVote(end)), format!("{TERM_5}08000000{end_hex}"));
     }
 
     #[test]

@@ -83,6 +83,10 @@ bugs! {
         "A follower takes records from a leader of an older term (the Paxos ledger this project succeeds)."
     RejoinVotesAtOnce "rejoin-votes-at-once"
         "A node that lost its disk comes back empty and votes and counts as if it had never promised anything."
+    StaleTimeoutNow "stale-timeout-now"
+        "A late word of a former leader to campaign is obeyed and deposes a healthy one."
+    TransferVotesTwice "transfer-votes-twice"
+        "A candidate that the leader has named gets a vote that was given to another in that term: two leaders."
 
     // Ledger.
     IdExpires "id-expires"
@@ -132,6 +136,8 @@ bugs! {
         "A late answer to an earlier process is taken for one of this process's own calls (raftbank before 0.1)."
     GiveBackTrusted "give-back-trusted"
         "A write that one peer gave back is called not executed although another copy is on its way (raftbank before 0.1)."
+    LeavesWithoutHandover "leaves-without-handover"
+        "A leader that is asked to stop just leaves: nobody is served until an election timeout has passed."
     LateRejoinTaken "late-rejoin-taken"
         "A late announcement brings back a data folder that is gone (raftbank before 0.1)."
 

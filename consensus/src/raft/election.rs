@@ -2,7 +2,8 @@
 //! new term, the votes themselves.
 //!
 //! A node that has heard a leader within the minimum election timeout refuses both (§4.2.3), so a node that cannot
-//! hear the leader never deposes it for those who can.
+//! hear the leader never deposes it for those who can. The one exception is a candidate whom the leader itself told to
+//! campaign (§3.10, `transfer.rs`): it asks with a kind of request of its own.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,8 @@ pub(super) struct Poll {
     granted: BTreeSet<NodeId>,
     /// When those who have not granted are asked again: the question may be lost, or their lease may have run out.
     ask_again: u64,
+    /// The leader told this node to campaign: its requests pass where a leader was heard lately.
+    transfer: bool,
 }
 
 impl Raft {
@@ -45,30 +48,31 @@ impl Raft {
             // would wait behind this one.
             self.reset_election_timer();
         } else if self.peers.is_empty() || planted!(NoPreVote) {
-            self.campaign();
+            self.campaign(false);
         } else {
             self.ask_pre_votes();
         }
     }
 
-    fn new_poll(&self) -> Poll {
-        Poll { granted: BTreeSet::new(), ask_again: self.now + u64::from(self.timers.heartbeat_ticks) }
+    fn new_poll(&self, transfer: bool) -> Poll {
+        Poll { granted: BTreeSet::new(), ask_again: self.now + u64::from(self.timers.heartbeat_ticks), transfer }
     }
 
     fn ask_pre_votes(&mut self) {
-        self.state = State::PreCandidate(self.new_poll());
+        self.state = State::PreCandidate(self.new_poll(false));
         self.reset_election_timer();
         for peer in self.peers.clone() {
             self.ask(peer);
         }
     }
 
-    fn campaign(&mut self) {
+    /// Asks for votes in a new term.
+    pub(super) fn campaign(&mut self, transfer: bool) {
         if self.hard.term >= NUMBER_MAX {
             return; // only a member that lies brings anybody here
         }
         self.hard = HardState { term: self.hard.term + 1, vote: Some(self.id) };
-        self.state = State::Candidate(self.new_poll());
+        self.state = State::Candidate(self.new_poll(transfer));
         self.reset_election_timer();
         for peer in self.peers.clone() {
             self.ask(peer);
@@ -84,6 +88,7 @@ impl Raft {
                 self.out.eager.push((peer, message));
             }
             State::Candidate(_) if planted!(VoteRequestNotSynced) => self.eager(peer, Body::Vote(end)),
+            State::Candidate(poll) if poll.transfer => self.gated(peer, Body::TransferVote(end)),
             State::Candidate(_) => self.gated(peer, Body::Vote(end)),
             State::Follower(_) | State::Leader(_) => {}
         }
@@ -119,7 +124,7 @@ impl Raft {
         if granted {
             poll.granted.insert(from);
             if poll.granted.len() + 1 >= self.quorum {
-                self.campaign();
+                self.campaign(false);
             }
         } else if term > self.hard.term {
             // This node slept through elections. Ask again for the term after the newest.
@@ -128,8 +133,10 @@ impl Raft {
         }
     }
 
-    pub(super) fn vote_asked(&mut self, from: NodeId, term: Term, end: LogEnd) {
-        if (self.rejoin.is_some() && !planted!(RejoinVotesAtOnce)) || self.leader_is_alive() {
+    /// `transfer`: the leader told this candidate to campaign, so that it is no reason to refuse that the leader is alive.
+    /// In all else its request is one like any other.
+    pub(super) fn vote_asked(&mut self, from: NodeId, term: Term, end: LogEnd, transfer: bool) {
+        if (self.rejoin.is_some() && !planted!(RejoinVotesAtOnce)) || (self.leader_is_alive() && !transfer) {
             return;
         }
         if term < self.hard.term {
@@ -140,6 +147,7 @@ impl Raft {
             self.become_follower(term, None);
         }
         let free = match self.hard.vote {
+            _ if transfer && planted!(TransferVotesTwice) => !matches!(self.state, State::Leader(_)),
             Some(candidate) => candidate == from,
             None => self.leader().is_none(), // that term already has a leader: no use in another candidate
         };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::progress::Progress;
 use super::reads::Read;
+use super::transfer::Transfer;
 use super::{Raft, State};
 use crate::message::{AppendReply, Conflict};
 use crate::{Entry, Event, Index, NodeId, Record, Role, Term};
@@ -20,6 +21,8 @@ pub(super) struct Leader {
     pub reads: VecDeque<Read>,
     /// Already told to the driver.
     contradicted: BTreeSet<Index>,
+    /// Somebody else is to lead.
+    pub transfer: Option<Transfer>,
 }
 
 impl Leader {
@@ -67,6 +70,7 @@ impl Raft {
             heartbeat_due: self.now + u64::from(self.timers.heartbeat_ticks),
             reads: VecDeque::new(),
             contradicted: BTreeSet::new(),
+            transfer: None,
         };
         leader.new_round();
         self.state = State::Leader(Box::new(leader));
@@ -89,11 +93,15 @@ impl Raft {
             for peer in leader.peers.values_mut() {
                 peer.heartbeat(round);
             }
+            if let Some(transfer) = &mut leader.transfer {
+                transfer.repeat();
+            }
         }
+        self.transfer_tick();
     }
 
     pub(super) fn propose(&mut self, term: Term, last_index: Index, entry: Entry) {
-        if !self.serves() || term != self.hard.term || last_index != self.log.last_index() {
+        if !self.serves() || self.is_transferring() || term != self.hard.term || last_index != self.log.last_index() {
             self.out.events.push(Event::Refused(entry));
             return;
         }

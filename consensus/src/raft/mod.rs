@@ -16,6 +16,7 @@ mod reads;
 mod rejoin;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::collections::VecDeque;
 
@@ -144,6 +145,7 @@ impl Engine for Raft {
             Input::Propose { term, last_index, entry } => self.propose(term, last_index, entry),
             Input::ReadBarrier(id) => self.read_barrier(id),
             Input::Loaded { peer, from, records } => self.loaded(peer, from, records),
+            Input::TransferLeadership => self.transfer_leadership(),
             Input::Eligible(eligible) => self.set_eligible(eligible),
             Input::Dispute(index) => self.dispute(index),
             Input::RejoinTerms(term) => self.rejoin_terms(term),
@@ -167,7 +169,7 @@ impl Engine for Raft {
             term: self.hard.term,
             last_index: self.log.last_index(),
             committed: self.log.commit(),
-            can_propose: self.serves(),
+            can_propose: self.serves() && !self.is_transferring(),
             peers: peers.collect(),
         }
     }
@@ -208,7 +210,9 @@ impl Raft {
         match body {
             Body::PreVote(end) => self.pre_vote_asked(from, term, end),
             Body::PreVoteReply { asked, granted } => self.pre_vote_answered(from, term, asked, granted),
-            Body::Vote(end) => self.vote_asked(from, term, end),
+            Body::Vote(end) => self.vote_asked(from, term, end, false),
+            Body::TransferVote(end) => self.vote_asked(from, term, end, true),
+            Body::TimeoutNow(end) => self.told_to_campaign(from, term, end),
             Body::VoteReply { granted } => self.vote_answered(from, term, granted),
             Body::Append(append) => self.append(from, term, append),
             Body::AppendReply(reply) if term == self.hard.term => self.append_answered(from, &reply),
@@ -304,6 +308,7 @@ impl Raft {
     /// Turns what has accumulated into the output of a step.
     fn finish(&mut self) -> Output {
         self.replicate();
+        self.tell_successor();
         if self.hard != self.hard_written {
             // No step appends records of a term before it adopts that term, so the order among them is this one.
             self.hard_written = self.hard;

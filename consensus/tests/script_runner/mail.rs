@@ -123,7 +123,9 @@ impl World {
     fn check_promise(&self, from: Name, message: &Message) {
         let (durable, term) = (&self.nodes[from.0].disk.durable, message.term());
         match message.kind() {
-            "vote" => assert!(durable.hard.term >= term, "a vote is asked for in a term that is not durable"),
+            "vote" | "transfer-vote" => {
+                assert!(durable.hard.term >= term, "a vote is asked for in a term that is not durable")
+            }
             "vote-granted" => assert!(durable.hard.term >= term, "a vote is not durable"),
             _ => {}
         }

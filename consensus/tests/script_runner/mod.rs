@@ -137,6 +137,8 @@ pub enum Command {
     Read { node: Name, id: BarrierId },
     /// The driver computed another result for a record that it has just been given.
     Dispute { node: Name, index: Index },
+    /// A leader is to hand over to another.
+    Transfer { node: Name },
     /// Whether a node may lead.
     Eligible { node: Name, eligible: bool },
     /// Answers the oldest load: with all that was asked for, or with so many records.
@@ -216,6 +218,7 @@ impl World {
                 self.step(*node, &format!("is asked for read {id}"), Input::ReadBarrier(*id))?
             }
             Command::Dispute { node, index } => self.dispute(*node, *index)?,
+            Command::Transfer { node } => self.step(*node, "is to hand over", Input::TransferLeadership)?,
             Command::Eligible { node, eligible } => {
                 let head = if *eligible { "may lead" } else { "must not lead" };
                 self.step(*node, head, Input::Eligible(*eligible))?;

@@ -24,7 +24,7 @@ impl World {
         let mut text = role_text(status.role, status.leader, status.term);
         text += &format!(" last={} commit={}", status.last_index, status.committed);
         if status.role == Role::Leader {
-            text += if status.can_propose { " serves" } else { " does not serve yet" };
+            text += if status.can_propose { " serves" } else { " does not serve" };
             for peer in &status.peers {
                 let silent = if peer.active { "" } else { " (silent)" };
                 text += &format!(", {} has {}{silent}", wire::name(peer.id), peer.matched);

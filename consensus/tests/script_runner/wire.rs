@@ -19,6 +19,8 @@ enum Body {
     Append(Append),
     AppendReply(AppendReply),
     Stale,
+    TimeoutNow(LogEnd),
+    TransferVote(LogEnd),
 }
 
 #[derive(Deserialize)]
@@ -96,7 +98,9 @@ impl Reader {
             raftbank_codec::decode(&bytes, bytes.len() as u64).expect("what was encoded can be decoded");
         let mut text = format!("{} t={}", message.kind(), message.term());
         match body {
-            Body::PreVote(end) | Body::Vote(end) => text += &format!(" end={}@{}", end.last_index, end.last_term),
+            Body::PreVote(end) | Body::Vote(end) | Body::TimeoutNow(end) | Body::TransferVote(end) => {
+                text += &format!(" end={}@{}", end.last_index, end.last_term);
+            }
             Body::PreVoteReply { asked, .. } => text += &format!(" asked={asked}"),
             Body::VoteReply { .. } | Body::Stale => {}
             Body::Append(append) => {

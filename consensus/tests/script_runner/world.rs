@@ -158,6 +158,8 @@ impl World {
             }
             Event::Impossible { from, what } => format!("drops what {} claims: {what}", wire::name(from)),
             Event::Contradicted(index) => format!("is contradicted at {index}"),
+            Event::HandingOver(to) => format!("hands over to {}", wire::name(to)),
+            Event::TransferFailed => "leads on: nobody took over".to_owned(),
             Event::RejoinComplete => "has caught up".to_owned(),
         };
         self.line(&format!("  {text}"));

@@ -108,7 +108,8 @@ pub enum Event {
         /// The nonce; `None` if the search ended without one.
         nonce: Option<u64>,
     },
-    /// Stop cleanly: finish the block in flight, then [`Action::Stop`] with exit code 0.
+    /// Stop cleanly: finish the block in flight, hand the leadership over, see this node's clients answered, then
+    /// [`Action::Stop`] with exit code 0; within two seconds.
     Shutdown,
 }
 
@@ -182,6 +183,11 @@ pub enum Notice {
         leader: Option<NodeId>,
         /// The term.
         term: Term,
+    },
+    /// This node leads and must not (it stops, or its clock is wrong): this member was told to take over.
+    HandingOver {
+        /// The successor.
+        to: NodeId,
     },
     /// A block was committed and applied.
     Committed {

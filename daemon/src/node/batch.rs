@@ -34,7 +34,7 @@ pub(super) struct Proposal {
 impl<E: Engine> Node<E> {
     /// Builds and proposes the next block if this node leads and none is in flight.
     pub(super) fn build_block(&mut self) {
-        while self.serving
+        while self.proposes()
             && self.mining.is_none()
             && !self.proposals.contains_key(&(self.applied + 1))
             && !self.queue.is_empty()

@@ -78,7 +78,7 @@ pub(super) struct Call {
 impl<E: Engine> Node<E> {
     /// A client of this node asks.
     pub(super) fn api(&mut self, token: u64, request: ApiRequest) {
-        if self.stopping_since.is_some() {
+        if self.is_stopping() {
             return self.fail(token, FailKind::NotExecuted, "stopping", "this node is stopping; ask another one");
         }
         match request {
@@ -145,7 +145,7 @@ impl<E: Engine> Node<E> {
         if self.calls_by_peer.contains_key(&(peer, call)) {
             return; // sent again because the answer was slow: it is on its way
         }
-        if !self.leads() || self.stopping_since.is_some() {
+        if !self.leads() || self.is_stopping() {
             return self.send(peer, Body::Answer { call, reply: None });
         }
         let origin = Origin::Peer { peer, call };

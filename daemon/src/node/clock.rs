@@ -1,7 +1,7 @@
-//! A leader stamps blocks with its wall clock, so a node whose clock is far from the others' does not lead. Nothing
-//! else depends on wall time.
+//! A leader stamps blocks with its wall clock, so a node whose clock is far from the others' does not lead (`leaving`).
+//! Nothing else depends on wall time.
 
-use raftbank_consensus::{Engine, Input};
+use raftbank_consensus::Engine;
 
 use super::Node;
 
@@ -19,8 +19,10 @@ impl<E: Engine> Node<E> {
         let skewed = median(&mut offsets).abs() > SKEW_MS_MAX;
         if skewed != self.clock_skew {
             self.clock_skew = skewed;
-            self.inputs.push_back(Input::Eligible(!skewed));
             if skewed {
+                // What is not proposed yet waits for the next leader's clock.
+                self.abandon_mining();
+                self.reroute();
                 self.warn(
                     "clock_skew: this node's clock is more than 10 s away from the other members' clocks; it will not \
                      lead until the clock is right"

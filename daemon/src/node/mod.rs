@@ -7,8 +7,8 @@
 //! How a write travels: `calls` admits it (a known id is answered from applied state at once) and routes it to the
 //! leader; there `batch` executes everything that waits on the applied state, mines, and proposes one block;
 //! `apply` commits what consensus has committed and answers. Reads wait for a barrier of the leader (`reads`).
-//! `peers` checks every frame's cluster and incarnation; `clock` compares wall clocks; `rejoin` brings back a
-//! node whose disk was lost; `heads` gathers signatures for the roots of the log tree.
+//! `peers` checks every frame's cluster and incarnation; `clock` compares wall clocks; `leaving` hands the leadership over
+//! and stops; `rejoin` brings back a node whose disk was lost; `heads` gathers signatures for the roots of the log tree.
 
 mod api;
 mod apply;
@@ -19,6 +19,7 @@ mod clock;
 #[doc(hidden)]
 pub mod fuzzing;
 mod heads;
+mod leaving;
 pub mod message;
 mod peers;
 mod reads;
@@ -41,6 +42,7 @@ use self::apply::{Checked, without_records};
 use self::batch::Proposal;
 use self::calls::{Call, CallId};
 use self::heads::Heads;
+use self::leaving::Leaving;
 use self::message::CallName;
 use self::peers::Peer;
 use self::reads::Reads;
@@ -121,7 +123,7 @@ pub struct Node<E: Engine = Raft> {
     last_retry_ms: u64,
     clock_skew: bool,
     rejoin: Option<Rejoin>,
-    stopping_since: Option<u64>,
+    leaving: Leaving,
     stopped: bool,
 }
 
@@ -193,7 +195,7 @@ impl<E: Engine> Node<E> {
             last_retry_ms: 0,
             clock_skew: false,
             rejoin,
-            stopping_since: None,
+            leaving: Leaving::default(),
             stopped: false,
         };
         for (id, public) in keys {
@@ -271,21 +273,6 @@ impl<E: Engine> Node<E> {
         self.rejoin_tick();
         self.judge_clock();
         self.heads_tick();
-        if self.stopping_since.is_some_and(|since| {
-            self.now.mono_ms.saturating_sub(since) >= SHUTDOWN_MS
-                || (self.proposals.is_empty() && self.mining.is_none())
-        }) {
-            self.stop(0, "stopped as asked".to_owned());
-        }
-    }
-
-    fn shutdown(&mut self) {
-        if self.stopping_since.is_none() {
-            self.stopping_since = Some(self.now.mono_ms);
-        }
-        if self.proposals.is_empty() && self.mining.is_none() {
-            self.stop(0, "stopped as asked".to_owned());
-        }
     }
 
     /// Works off everything that an event has set in motion, until nothing more can be done without another event.
@@ -303,12 +290,14 @@ impl<E: Engine> Node<E> {
             }
             self.build_block();
             self.ask_barrier();
+            self.adjust_leadership();
             if self.inputs.is_empty() {
                 break;
             }
         }
         self.heads_settle();
         self.save_state();
+        self.stop_if_done();
     }
 
     /// Takes what the engine has to say: commits first, so that what it wants written is checked on the newest state.
@@ -396,6 +385,8 @@ impl<E: Engine> Node<E> {
                      this node's state is damaged; move its data folder away and start it with --rejoin"
                 ),
             ),
+            consensus::Event::HandingOver(to) => self.handing_over(to),
+            consensus::Event::TransferFailed => self.transfer_failed(),
             consensus::Event::RejoinComplete => self.rejoin_complete(),
         }
     }
@@ -413,6 +404,7 @@ impl<E: Engine> Node<E> {
         self.role = role;
         self.leader = leader;
         self.term = term;
+        self.note_role();
         self.actions.push(Action::Notice(Notice::Role { role, leader, term }));
         self.watch_role();
         self.reroute();
@@ -456,8 +448,6 @@ impl<E: Engine> Node<E> {
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Bytes of recent records that the engine keeps in memory for its followers.
 pub const CACHE_BYTES_MAX: usize = 32 << 20;
-/// How long a clean stop waits for the block in flight.
-const SHUTDOWN_MS: u64 = 2_000;
 
 fn member(position: usize) -> NodeId {
     NodeId(u8::try_from(position).expect("a genesis has at most 7 members"))

@@ -4,6 +4,7 @@
 mod bank;
 mod heads;
 mod hostile;
+mod leaving;
 mod lives;
 
 use std::collections::BTreeMap;

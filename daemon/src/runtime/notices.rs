@@ -16,6 +16,7 @@ pub fn log(notice: &Notice, names: &[NodeName]) {
                 "role changed"
             );
         }
+        Notice::HandingOver { to } => tracing::info!(to = name(names, *to), "handing the leadership over"),
         Notice::Committed { height, hash, requests, balances } => {
             tracing::info!(height, %hash, requests, "block committed");
             if tracing::enabled!(tracing::Level::DEBUG) {

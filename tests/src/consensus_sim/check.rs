@@ -210,7 +210,7 @@ impl Promises {
         }
         let vote = match kind {
             "vote-granted" => to,
-            "vote" => node,
+            "vote" | "transfer-vote" => node,
             _ => return Ok(()),
         };
         // A later term on disk is as good: no promise of this term can be broken any more.

@@ -11,6 +11,8 @@ pub struct Counts {
     pub elections: u64,
     /// Leaders that ceased to lead while they ran.
     pub step_downs: u64,
+    /// Leaders elected because their predecessor told them to campaign.
+    pub transfers: u64,
     /// Writes that cut records off.
     pub conflicts_cut: u64,
     /// Processes that ended with a power cut.
@@ -53,11 +55,12 @@ impl AddAssign for Counts {
 
 impl Counts {
     /// Every sum, with its name.
-    pub fn all(&self) -> [(&'static str, u64); 16] {
+    pub fn all(&self) -> [(&'static str, u64); 17] {
         [
             ("events", self.events),
             ("elections", self.elections),
             ("step-downs", self.step_downs),
+            ("leaderships handed over", self.transfers),
             ("conflicts cut", self.conflicts_cut),
             ("crashes", self.crashes),
             ("crashes that lost unsynced data", self.crashes_that_lost_unsynced),
@@ -81,11 +84,12 @@ impl Counts {
         common.filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
     }
 
-    fn all_mut(&mut self) -> [&mut u64; 16] {
+    fn all_mut(&mut self) -> [&mut u64; 17] {
         [
             &mut self.events,
             &mut self.elections,
             &mut self.step_downs,
+            &mut self.transfers,
             &mut self.conflicts_cut,
             &mut self.crashes,
             &mut self.crashes_that_lost_unsynced,

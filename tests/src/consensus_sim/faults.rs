@@ -36,9 +36,10 @@ enum Fault {
     SlowDisk,
     LoseDisk,
     Ineligible,
+    Transfer,
 }
 
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 14] = [
     Fault::Crash,
     Fault::CrashAll,
     Fault::CrashSome,
@@ -52,6 +53,7 @@ const FAULTS: [Fault; 13] = [
     Fault::SlowDisk,
     Fault::LoseDisk,
     Fault::Ineligible,
+    Fault::Transfer,
 ];
 
 impl Faults {
@@ -158,6 +160,11 @@ impl World {
                     let epoch = self.server(node).epoch;
                     self.later(lasts_us, Event::Eligible { node, epoch });
                     self.step(node, Input::Eligible(false))?;
+                }
+            }
+            Fault::Transfer => {
+                if self.server(node).runs() {
+                    self.step(node, Input::TransferLeadership)?;
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The world of one run: its clock, its queue of events, and how a server's output becomes events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raftbank_consensus::{
     Config, Engine, Entry, Event as Said, Index, Input, Message, NodeId, Output, Role, Term, Timers, Write,
@@ -56,6 +56,8 @@ pub struct World {
     pub(super) faults: Option<Faults>,
     pub(super) counts: Counts,
     pub(super) trace: Trace,
+    /// Candidates that a leader has told to campaign, and the term in which they do.
+    named: BTreeSet<(NodeId, Term)>,
     chunk_bytes_max: usize,
     cache_bytes_max: usize,
 }
@@ -85,6 +87,7 @@ impl World {
             faults: None,
             counts: Counts::default(),
             trace: Trace::new(readable),
+            named: BTreeSet::new(),
             chunk_bytes_max,
             cache_bytes_max,
             dice,
@@ -399,6 +402,7 @@ impl World {
                 self.counts.step_downs += u64::from(was.0 == Role::Leader && role != Role::Leader);
                 if role == Role::Leader && was != (role, term) {
                     self.counts.elections += 1;
+                    self.counts.transfers += u64::from(self.named.contains(&(node, term)));
                     let server = &self.servers[usize::from(node.0)];
                     self.checker.elected(node, term, &server.terms, &server.chain)?;
                 }
@@ -411,6 +415,7 @@ impl World {
                 self.later(0, Event::Stop(node));
                 Ok(())
             }
+            Said::HandingOver(_) | Said::TransferFailed => Ok(()),
             Said::RejoinComplete => {
                 self.server_mut(node).disk.write(Item { promoted: true, ..Item::default() });
                 Ok(())
@@ -423,6 +428,9 @@ impl World {
         let (hard, last_index) = (server.disk.durable.hard, server.disk.durable.records.len() as Index);
         let incarnation = server.incarnation;
         self.checker.promises.leaves((from, incarnation), to, &message, hard, last_index)?;
+        if message.kind() == "transfer-vote" {
+            self.named.insert((from, message.term()));
+        }
         let copies = if self.links.open(from, to) { self.weather.copies(&mut self.dice) } else { Vec::new() };
         if copies.is_empty() {
             self.counts.messages_lost += 1;

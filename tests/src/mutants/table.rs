@@ -26,7 +26,8 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::HeartbeatCommits
         | Bug::ReplaysUndecided
         | Bug::OlderTermAccepted
-        | Bug::RejoinVotesAtOnce => &[Core, Bank],
+        | Bug::RejoinVotesAtOnce
+        | Bug::TransferVotesTwice => &[Core, Bank],
         Bug::NoCheckQuorum | Bug::NoPreVote | Bug::FollowersOneBehind => &[Scenes, Bank],
         Bug::IdExpires
         | Bug::RepeatInBlockTwice
@@ -52,7 +53,11 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::PreviousNotVerified
         | Bug::HashOmitsPrevious
         | Bug::VerifySkipsValues => &[Ledger],
-        Bug::PendingStays | Bug::IncarnationNotChecked | Bug::LateRejoinTaken => &[Node],
+        Bug::PendingStays
+        | Bug::IncarnationNotChecked
+        | Bug::LateRejoinTaken
+        | Bug::StaleTimeoutNow
+        | Bug::LeavesWithoutHandover => &[Node],
         // The simulators have a disk of their own, and a driver of syncs.
         Bug::DamageTakenForTornTail | Bug::DurableBeforeSync | Bug::CutTailVerifies => &[Store],
         Bug::TypoHeals | Bug::PartitionLeaks => &[Relay],

@@ -51,6 +51,8 @@ counts! {
     local_views: "local views",
     /// Leaders elected.
     elections: "elections",
+    /// Leaders elected because their predecessor told them to take over.
+    transfers: "leaderships handed over",
     /// Power cuts of a machine.
     power_cuts: "power cuts",
     /// Those that lost something.

@@ -1,9 +1,9 @@
 //! The world of one run: true time, the queue of what will happen, and what becomes of what nodes ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use raftbank_consensus::NodeId;
+use raftbank_consensus::{NodeId, Term};
 use raftbank_store::{Reader, Store};
 use raftbank_wire::api::ApiRequest;
 use raftbankd::node::{self, LinkChange, Notice};
@@ -39,6 +39,8 @@ pub struct World {
     pub(super) observer: Observer,
     pub(super) counts: Counts,
     pub(super) trace: Trace,
+    /// Who was told to take over, and in which term.
+    successors: BTreeSet<(NodeId, Term)>,
     /// When a balance was last flipped in a running process.
     pub(super) flipped_us: Option<u64>,
     pub(super) next_incarnation: u64,
@@ -100,6 +102,7 @@ impl World {
             history: History::default(),
             counts: Counts::default(),
             trace: Trace::new(readable),
+            successors: BTreeSet::new(),
             flipped_us: None,
             next_incarnation: 1_000,
             next_token: 1,
@@ -400,8 +403,16 @@ impl World {
     fn noticed(&mut self, node: NodeId, notice: &Notice) -> Result<(), Violation> {
         self.trace.line(self.now_us, format_args!("{node:?}    {notice:?}"));
         if let Notice::Role { role, term, .. } = notice {
-            self.counts.elections += u64::from(*role == raftbank_consensus::Role::Leader);
+            let elected = *role == raftbank_consensus::Role::Leader;
+            self.counts.elections += u64::from(elected);
+            self.counts.transfers += u64::from(elected && self.successors.remove(&(node, *term)));
             self.observer.role(node, *role, *term)?;
+        }
+        if let Notice::HandingOver { to } = notice
+            && let Some(process) = &self.machine(node).process
+        {
+            let (_, _, term) = process.node.role();
+            self.successors.insert((*to, term + 1));
         }
         if let Notice::Warning(text) = notice
             && text.starts_with("impossible: ")

@@ -7,6 +7,7 @@ mod impossible;
 mod reads;
 mod rejoining;
 mod replication;
+mod transfer;
 
 use std::collections::VecDeque;
 

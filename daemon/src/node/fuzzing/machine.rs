@@ -197,7 +197,7 @@ impl Machine {
                     assert_eq!(height, process.height, "blocks are committed one after the other");
                     sent.committed.push((height, hash));
                 }
-                Action::Notice(Notice::Role { .. }) | Action::CancelMine { .. } => {}
+                Action::Notice(Notice::Role { .. } | Notice::HandingOver { .. }) | Action::CancelMine { .. } => {}
                 Action::Stop { exit_code, reason } => {
                     sent.stopped = Some((exit_code, reason));
                     self.process = None;

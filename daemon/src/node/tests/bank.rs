@@ -21,6 +21,8 @@ pub struct Bank {
     pub replies: Vec<BTreeMap<u64, ApiReply>>,
     pub stops: Vec<Option<(u8, String)>>,
     pub warnings: Vec<Vec<String>>,
+    /// Who was told to take over the leadership.
+    pub successors: Vec<Vec<NodeId>>,
     /// Every block that a node wanted written.
     pub written: Vec<Vec<Block>>,
     pub mono_ms: u64,
@@ -98,6 +100,7 @@ impl Bank {
             replies: vec![BTreeMap::new(); members],
             stops: vec![None; members],
             warnings: vec![Vec::new(); members],
+            successors: vec![Vec::new(); members],
             written: vec![Vec::new(); members],
             mono_ms: 0,
             next_token: 0,
@@ -155,6 +158,7 @@ impl Bank {
                     self.event(id, Event::Mined { job, nonce });
                 }
                 Action::Notice(Notice::Warning(text)) => self.warnings[id].push(text),
+                Action::Notice(Notice::HandingOver { to }) => self.successors[id].push(to),
                 Action::Notice(_) => {}
                 Action::Stop { exit_code, reason } => self.stops[id] = Some((exit_code, reason)),
             }

@@ -342,6 +342,7 @@ fn clients_that_leave_and_nodes_that_stop_leave_nobody_waiting() {
     let refused = many.iter().filter(|token| bank.replies[leader].contains_key(token)).count();
     assert_eq!(refused, 1_100 - 1_022);
     bank.event(leader, Event::Shutdown);
+    bank.run_ms(100);
     for token in many.into_iter().chain([waits, far]) {
         assert!(matches!(bank.replies[leader][&token], ApiReply::Failed { kind: FailKind::NotExecuted, .. }));
     }

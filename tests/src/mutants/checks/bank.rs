@@ -104,6 +104,12 @@ impl Bank {
         self.held.remove(&id);
     }
 
+    /// SIGTERM.
+    pub fn terminate(&mut self, id: usize) -> Result<()> {
+        self.event(id, Event::Shutdown)?;
+        self.deliver()
+    }
+
     /// Starts a node on its disk, with one balance in its memory altered if so wished.
     pub fn start(&mut self, id: usize, damage: Option<(Account, Balance)>) -> Result<()> {
         let expected = Expected { cluster_id: self.genesis.hash(), node: name(id)? };
@@ -259,6 +265,11 @@ impl Bank {
 
     fn node(&self, id: usize) -> Option<&Node> {
         self.running[id].as_ref().map(|running| &running.node)
+    }
+
+    /// The term of a node that runs.
+    pub fn term(&self, id: usize) -> Result<u64> {
+        Ok(self.node(id).context("it does not run")?.role().2)
     }
 
     /// The applied state of a node that runs.

@@ -21,6 +21,8 @@ pub(super) const CHECKS: &[Check] = &[
     ("a node that came back empty is refused", a_node_that_came_back_empty_is_refused),
     ("a data folder that is gone does not come back", a_data_folder_that_is_gone_does_not_come_back),
     ("a restart forgets no id", a_restart_forgets_no_id),
+    ("a leader that stops hands over", a_leader_that_stops_hands_over),
+    ("a late word to campaign deposes nobody", a_late_word_to_campaign_deposes_nobody),
 ];
 
 /// A bank of three with a leader; node 0 is `next`, the other two follow.
@@ -220,5 +222,45 @@ fn a_restart_forgets_no_id() -> Result<()> {
     bank.must_write(leader, "pay", credit("alice", 5)?)?;
     let balance = bank.balance("alice")?;
     ensure!(balance == 15, "10 and 5 make {balance}");
+    Ok(())
+}
+
+fn a_leader_that_stops_hands_over() -> Result<()> {
+    let (mut bank, leader, [at, _]) = three()?;
+    let token = bank.write(at, "pay", credit("alice", 5)?, 3_000)?;
+    bank.terminate(leader)?;
+    let late = bank.write(at, "more", credit("alice", 5)?, 3_000)?;
+    // An election timeout is 150 ms at least.
+    bank.run_ms(100)?;
+    for token in [token, late] {
+        let reply = bank.replies.get(&(at, token));
+        ensure!(is_committed(reply), "100 ms after the leader was asked to stop: {reply:?}");
+    }
+    ensure!(bank.stops.get(&leader) == Some(&0), "stopped: {:?}", bank.stops);
+    Ok(())
+}
+
+fn a_late_word_to_campaign_deposes_nobody() -> Result<()> {
+    let (mut bank, old, _) = three()?;
+    bank.record(old);
+    bank.terminate(old)?;
+    bank.run_ms(100)?;
+    let late = bank.recorded.take().context("a recording")?;
+    bank.start(old, None)?;
+    // Who was told leads now. It hands over, too, and follows.
+    let told = bank.leader()?;
+    bank.terminate(told)?;
+    bank.run_ms(100)?;
+    bank.start(told, None)?;
+    let leader = bank.leader()?;
+    bank.must_write(leader, "pay", credit("alice", 5)?)?;
+    let before = bank.term(leader)?;
+    bank.replay(late)?;
+    bank.run_ms(1_000)?;
+    let after = (bank.leader()?, bank.term(leader)?);
+    ensure!(
+        after == (leader, before),
+        "node {leader} led in term {before}; after late frames, leader and term are {after:?}"
+    );
     Ok(())
 }
