@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use raftbank_wire::api::{ApiReply, LinkCommand, PartitionCommand, RelayStatusReply};
+use raftbank_wire::api::{ApiReply, LinkCommand, PartitionCommand, RelayDiagnosis, RelayStatusReply};
 use raftbank_wire::hello::Hello;
 use raftbank_wire::queue::Queue;
 use rand::rngs::SysError;
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::admission::{Admission, Refusal};
 use crate::config::Config;
 use crate::faults::FaultError;
+use crate::refusals::Refusals;
 use crate::router::Router;
 
 /// Name and version, as nodes and `status` see it.
@@ -32,6 +33,7 @@ pub struct Hub {
 struct State {
     router: Router,
     admission: Admission,
+    refusals: Refusals,
     /// What the timer waits for.
     awaited: Option<Instant>,
 }
@@ -59,7 +61,12 @@ impl Hub {
         let router = Router::new(members.clone(), config.log.messages)?;
         Ok(Arc::new(Self {
             heard: members.iter().map(|_| Notify::new()).collect(),
-            state: Mutex::new(State { router, admission: Admission::new(members, config.cluster_id()), awaited: None }),
+            state: Mutex::new(State {
+                router,
+                admission: Admission::new(members, config.cluster_id()),
+                refusals: Refusals::default(),
+                awaited: None,
+            }),
             sooner: Notify::new(),
             started: Instant::now(),
         }))
@@ -87,6 +94,7 @@ impl Hub {
             return Err(already_connected(&hello.node));
         }
         state.admission.adopt(hello.cluster_id);
+        state.refusals.forget(&hello.node);
         let (number, queue) = state.router.connect(member, hello.software.clone());
         let connected = state.router.connected().into_iter().filter(|other| *other != member).collect();
         Ok(Session { member, number, queue, connected })
@@ -166,6 +174,16 @@ impl Hub {
             faults: state.router.has_faults(),
             counters: state.router.counters(),
         }
+    }
+
+    /// The relay's health.
+    pub fn diagnosis(&self) -> RelayDiagnosis {
+        RelayDiagnosis { status: self.status(), refused: self.lock().refusals.shown(Instant::now()) }
+    }
+
+    /// Remembers that a node was not let in.
+    pub fn refused(&self, node: &str, refusal: &Refusal) {
+        self.lock().refusals.add(node, refusal, Instant::now());
     }
 
     /// Logs every message from now on, or none.

@@ -15,6 +15,7 @@ mod apply;
 mod batch;
 mod calls;
 mod clock;
+mod diagnose;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,6 +27,7 @@ mod rejoin;
 mod status;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -119,6 +121,7 @@ pub struct Node<E: Engine = Raft> {
     last_beacon_ms: u64,
     last_beacon_height: u64,
     last_retry_ms: u64,
+    told_version_ms: u64,
     clock_skew: bool,
     rejoin: Option<Rejoin>,
     stopping_since: Option<u64>,
@@ -191,6 +194,7 @@ impl<E: Engine> Node<E> {
             last_beacon_ms: 0,
             last_beacon_height: 0,
             last_retry_ms: 0,
+            told_version_ms: 0,
             clock_skew: false,
             rejoin,
             stopping_since: None,
@@ -271,6 +275,7 @@ impl<E: Engine> Node<E> {
         self.rejoin_tick();
         self.judge_clock();
         self.heads_tick();
+        self.versions_tick();
         if self.stopping_since.is_some_and(|since| {
             self.now.mono_ms.saturating_sub(since) >= SHUTDOWN_MS
                 || (self.proposals.is_empty() && self.mining.is_none())

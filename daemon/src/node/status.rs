@@ -50,7 +50,7 @@ impl<E: Engine> Node<E> {
     }
 
     /// What keeps this node from its full duty.
-    fn condition(&self) -> Option<&'static str> {
+    pub(super) fn condition(&self) -> Option<&'static str> {
         if self.is_rejoining() {
             Some("rejoining")
         } else if self.clock_skew {
