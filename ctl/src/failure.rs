@@ -11,8 +11,8 @@ pub struct Failure {
     pub code: String,
     /// What is wrong.
     pub message: String,
-    /// The next command, for people.
-    pub hint: Option<String>,
+    /// What to do next, for people, in this order.
+    pub next: Vec<String>,
     /// The id of the write.
     pub id: Option<String>,
     /// Where the refusal was recorded: height, index, duplicate.
@@ -20,9 +20,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure without hint, id or place.
+    /// A failure without next steps, id or place.
     pub fn new(kind: FailKind, code: &str, message: impl Into<String>) -> Self {
-        Self { kind, code: code.to_owned(), message: message.into(), hint: None, id: None, recorded: None }
+        Self { kind, code: code.to_owned(), message: message.into(), next: Vec::new(), id: None, recorded: None }
     }
 
     /// Wrong usage.
@@ -35,10 +35,10 @@ impl Failure {
         Self::new(FailKind::Internal, "internal", message)
     }
 
-    /// Adds what to do next.
+    /// Says what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.next = vec![hint.into()];
         self
     }
 

@@ -10,6 +10,7 @@ pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod local;
 pub mod output;
 #[cfg(test)]
 mod properties;

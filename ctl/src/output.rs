@@ -51,8 +51,8 @@ impl Out {
             let again = if duplicate { ", where it was before" } else { "" };
             note(&format!("       recorded at height {height}, index {index}{again}"));
         }
-        if let Some(hint) = &failure.hint {
-            note(&format!("  next: {hint}"));
+        for next in &failure.next {
+            note(&format!("  next: {next}"));
         }
     }
 
@@ -81,6 +81,9 @@ pub fn failure_json(failure: &Failure) -> Value {
     let mut object = json!({ "schema": SCHEMA, "error": { "code": failure.code, "message": failure.message } });
     if let Some(id) = &failure.id {
         object["id"] = json!(id);
+    }
+    if !failure.next.is_empty() {
+        object["next"] = json!(failure.next);
     }
     if let Some((height, index, duplicate)) = failure.recorded {
         object["height"] = json!(height);

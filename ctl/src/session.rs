@@ -139,10 +139,9 @@ impl Session {
 
     fn unreachable(&self, error: &ClientError) -> Failure {
         let (what, hint) = match self.daemon {
-            Daemon::Node => (
-                "no node answers",
-                "is raftbankd running? try: systemctl status raftbankd, or bankctl dev up; another socket: --socket PATH",
-            ),
+            Daemon::Node => {
+                ("no node answers", "`bankctl doctor` finds out why; if you mean another node: --socket PATH")
+            }
             Daemon::Relay => (
                 "no relay answers",
                 "is raftbank-relayd running? try: systemctl status raftbank-relayd; another socket: --relay-socket PATH",
@@ -169,7 +168,7 @@ pub fn unknown(id: &str) -> Failure {
 fn with_id(mut failure: Failure, id: &str) -> Failure {
     failure.id = Some(id.to_owned());
     if failure.kind == FailKind::Unknown {
-        failure.hint = Some(format!("ask again with the same id; it executes once: --id {id}"));
+        failure.next = vec![format!("ask again with the same id; it executes once: --id {id}")];
     }
     failure
 }
@@ -190,7 +189,7 @@ pub fn unfailed(reply: ApiReply) -> Result<ApiReply, Failure> {
                 "no_leader" | "timeout" => Some("look at: bankctl status"),
                 _ => None,
             };
-            Err(Failure { hint: hint.map(str::to_owned), ..Failure::new(kind, &code, message) })
+            Err(Failure { next: hint.map(str::to_owned).into_iter().collect(), ..Failure::new(kind, &code, message) })
         }
         reply => Ok(reply),
     }

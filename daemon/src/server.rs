@@ -26,6 +26,7 @@ use crate::genesis::Bank;
 use crate::loading::Loading;
 use crate::node::{Event, NONCES_INLINE, Node, NodeConfig};
 use crate::runtime::clients::{Clients, READS_MAX, REPLAYS_MAX, VERIFICATIONS_MAX};
+use crate::runtime::diagnosis::{Around, LOOKS_MAX};
 use crate::runtime::disk::Disk;
 use crate::runtime::loader::Loader;
 use crate::runtime::miner::Miner;
@@ -123,7 +124,7 @@ fn live(args: &Args, config: &Config, bank: Bank, started: Instant, logging: &Sh
     let signer = load_key(dir, &bank, &node, &opened)?;
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(READS_MAX + VERIFICATIONS_MAX + REPLAYS_MAX + 1)
+        .max_blocking_threads(READS_MAX + VERIFICATIONS_MAX + REPLAYS_MAX + LOOKS_MAX + 1)
         .build()
         .map_err(Failure::io("the asynchronous runtime cannot be started"))?;
     let (reports, reported) = mpsc::channel(runtime::REPORTS_MAX);
@@ -197,6 +198,7 @@ async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, b
         // From here on, not from the start of the process: the chain may have taken minutes to load.
         status: Status::new(Instant::now()),
         watchdog: Watchdog::from_env(),
+        around: Around::new(&config.relay.address, &config.node.data_dir, started),
         started,
     };
     let (result, disk) = runtime.run(opening).await;

@@ -19,6 +19,7 @@ pub async fn serve(hub: Arc<Hub>, mut requests: mpsc::Receiver<Incoming>) {
 fn answer(hub: &Hub, request: &ApiRequest) -> ApiReply {
     let done = match request {
         ApiRequest::Status => return ApiReply::RelayStatus(hub.status()),
+        ApiRequest::Diagnose => return ApiReply::RelayDiagnosis(hub.diagnosis()),
         ApiRequest::Partition(command) => hub.partition(command).map_err(|error| ("bad_partition", error)),
         ApiRequest::Link(command) => hub.link(command).map_err(|error| ("bad_link", error)),
         ApiRequest::Write { .. }

@@ -84,6 +84,7 @@ async fn serve(hub: &Hub, mut stream: TcpStream, peer: SocketAddr) {
         Ok(session) => session,
         Err(refusal) => {
             tracing::warn!("{peer}, node {:?}, is refused: {}", hello.node, refusal.message);
+            hub.refused(&hello.node, &refusal);
             return refuse(stream, refusal).await;
         }
     };

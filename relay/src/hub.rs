@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use raftbank_service::watchdog::Watchdog;
-use raftbank_wire::api::{ApiReply, LinkCommand, PartitionCommand, RelayStatusReply};
+use raftbank_wire::api::{ApiReply, LinkCommand, PartitionCommand, RelayDiagnosis, RelayStatusReply};
 use raftbank_wire::hello::Hello;
 use raftbank_wire::queue::Queue;
 use rand::rngs::SysError;
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::admission::{Admission, Refusal};
 use crate::config::Config;
 use crate::faults::FaultError;
+use crate::refusals::Refusals;
 use crate::router::Router;
 
 /// Name and version, as nodes and `status` see it.
@@ -33,6 +34,7 @@ pub struct Hub {
 struct State {
     router: Router,
     admission: Admission,
+    refusals: Refusals,
     /// What the timer waits for.
     awaited: Option<Instant>,
 }
@@ -60,7 +62,12 @@ impl Hub {
         let router = Router::new(members.clone(), config.log.messages)?;
         Ok(Arc::new(Self {
             heard: members.iter().map(|_| Notify::new()).collect(),
-            state: Mutex::new(State { router, admission: Admission::new(members, config.cluster_id()), awaited: None }),
+            state: Mutex::new(State {
+                router,
+                admission: Admission::new(members, config.cluster_id()),
+                refusals: Refusals::default(),
+                awaited: None,
+            }),
             sooner: Notify::new(),
             started: Instant::now(),
         }))
@@ -88,6 +95,7 @@ impl Hub {
             return Err(already_connected(&hello.node));
         }
         state.admission.adopt(hello.cluster_id);
+        state.refusals.forget(&hello.node);
         let (number, queue) = state.router.connect(member, hello.software.clone());
         let connected = state.router.connected().into_iter().filter(|other| *other != member).collect();
         self.sooner.notify_one();
@@ -174,6 +182,16 @@ impl Hub {
     /// Who is connected and whether faults are set, for one line of status.
     pub fn summary(&self) -> String {
         self.lock().router.summary()
+    }
+
+    /// The relay's health.
+    pub fn diagnosis(&self) -> RelayDiagnosis {
+        RelayDiagnosis { status: self.status(), refused: self.lock().refusals.shown(Instant::now()) }
+    }
+
+    /// Remembers that a node was not let in.
+    pub fn refused(&self, node: &str, refusal: &Refusal) {
+        self.lock().refusals.add(node, refusal, Instant::now());
     }
 
     /// Logs every message from now on, or none.

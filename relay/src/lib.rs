@@ -23,5 +23,6 @@ pub mod fuzzing;
 pub mod hub;
 #[cfg(test)]
 mod properties;
+pub mod refusals;
 pub mod router;
 pub mod server;

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{CLUSTER, LONG, Relay, exchange, hello};
+use raftbank_wire::api::{ApiReply, ApiRequest};
 use raftbank_wire::hello::{Answer, Hello, greet};
 use raftbank_wire::link::LinkEvent;
 use tokio::io::AsyncReadExt;
@@ -36,6 +37,12 @@ async fn strangers_are_told_why_they_stay_out() {
     assert!(code == "not_a_member" && message.contains("n1, n2, n3"), "{code}: {message}");
     relay.line("there is no member").await;
     exchange(&mut nodes, "undisturbed").await;
+
+    // And the operator is told.
+    let ApiReply::RelayDiagnosis(found) = relay.operator().await.ask(ApiRequest::Diagnose).await else { panic!() };
+    let refused: Vec<_> = found.refused.iter().map(|node| (node.node.as_str(), node.refused.code.as_str())).collect();
+    assert_eq!(refused, [("n1", "other_cluster"), ("n1", "other_members"), ("n4", "not_a_member")]);
+    assert_eq!(found.status.members.len(), 3);
 }
 
 #[tokio::test]

@@ -3,10 +3,15 @@
 //! Shapes only: requests and blocks travel as the ledger's canonical bytes, names as plain text that the receiver
 //! checks. Each enum's variants have golden bytes in this crate's tests; new variants go to the end.
 
+mod diagnosis;
 mod relay;
 
 use serde::{Deserialize, Serialize};
 
+pub use diagnosis::{
+    Diagnosis, FolderFigures, MemberDiagnosis, Refused, RefusedNode, RelayConnection, RelayDiagnosis,
+    SOFTWARE_BYTES_MAX, SyncFigures, printable,
+};
 pub use relay::{LinkCommand, LinkCut, LinkReply, PartitionCommand, RelayCounters, RelayMember, RelayStatusReply};
 
 /// What a client asks.
@@ -113,6 +118,8 @@ pub enum ApiRequest {
     },
     /// What this node has stored of its state. A stream of `Rows`, then `End`.
     Rows,
+    /// The health of this node (answered by `Diagnosis`) or of the relay (`RelayDiagnosis`).
+    Diagnose,
 }
 
 /// What is answered.
@@ -265,6 +272,10 @@ pub enum ApiReply {
         /// Keys of the key-value store with the SHA-256 of their values.
         values: Vec<(Vec<u8>, [u8; 32])>,
     },
+    /// A node's health.
+    Diagnosis(Box<Diagnosis>),
+    /// The relay's health.
+    RelayDiagnosis(RelayDiagnosis),
 }
 
 /// The recorded outcome of a write.

@@ -1,5 +1,7 @@
 //! The reading verbs: balance, accounts, get, status, watch.
 
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use raftbank_wire::api::{ApiReply, ApiRequest, StatusReply, WatchEvent};
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::writes::{account, unexpected};
 use crate::failure::Failure;
+use crate::local::absent;
 use crate::output::{SCHEMA, bytes, hex, line, note, table};
 use crate::session::unfailed;
 
@@ -92,12 +95,21 @@ pub async fn get(context: &mut Context, key: &str, local: bool) -> Result<(), Fa
     }
 }
 
-/// `status`.
+/// `status`. Where nobody answers, what can be seen on this machine says why.
 ///
 /// # Errors
 /// No answer.
 pub async fn status(context: &mut Context) -> Result<(), Failure> {
-    match context.node.ask(ApiRequest::Status).await? {
+    let reply = match context.node.ask(ApiRequest::Status).await {
+        Err(failure) if failure.code == "unreachable" => {
+            let why = absent::look(context.node.path(), Path::new("/"), context.timeout).await;
+            let said = if why.code == "silent" { &failure.message } else { "no node answers" };
+            let message = format!("{said}: {}", why.message);
+            return Err(Failure { next: why.next, ..Failure::new(failure.kind, why.code, message) });
+        }
+        reply => reply?,
+    };
+    match reply {
         ApiReply::Status(status) => {
             context.out.result(&status_json(&status), || status_text(context, &status));
             Ok(())

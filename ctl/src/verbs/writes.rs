@@ -115,8 +115,8 @@ pub fn written(reply: ApiReply) -> Result<(Value, String), Failure> {
                 _ => None,
             };
             let failure = Failure::new(FailKind::Refused, &code, message);
-            let hint = hint.map(str::to_owned);
-            Err(Failure { id: Some(id), recorded: Some((height, index, duplicate)), hint, ..failure })
+            let next = hint.map(str::to_owned).into_iter().collect();
+            Err(Failure { id: Some(id), recorded: Some((height, index, duplicate)), next, ..failure })
         }
         other => Err(unexpected(&other)),
     }

@@ -93,6 +93,10 @@ impl<E: Engine> Node<E> {
                 let reply = self.status();
                 self.reply(token, reply);
             }
+            ApiRequest::Diagnose => {
+                let reply = self.diagnosis();
+                self.reply(token, reply);
+            }
             ApiRequest::Watch => self.watch(token),
             ApiRequest::Find { id } => self.find(token, &id),
             ApiRequest::Checkpoint { size_min, timeout_ms } => self.checkpoint(token, size_min, timeout_ms),

@@ -91,6 +91,11 @@ pub enum Body {
         /// A signed note, see docs/format.md.
         note: String,
     },
+    /// What the sender runs, when nodes meet and then rarely. For operators only.
+    Version {
+        /// Name and version, such as `raftbankd/0.1.0`.
+        software: String,
+    },
 }
 
 /// A call between two nodes. A process numbers its calls from 1, so it takes a random number of the process as well: a
@@ -114,4 +119,15 @@ pub enum Ask {
     Accounts,
     /// The value of a key.
     Get(Vec<u8>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Body;
+
+    #[test]
+    fn golden_bytes_of_what_was_added_last() {
+        let bytes = raftbank_codec::encode(&Body::Version { software: "s".into() });
+        assert_eq!(bytes, [&[11, 0, 0, 0][..], &[1, 0, 0, 0, 0, 0, 0, 0], b"s"].concat());
+    }
 }

@@ -15,6 +15,7 @@ mod apply;
 mod batch;
 mod calls;
 mod clock;
+mod diagnose;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -27,6 +28,7 @@ mod rejoin;
 mod status;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -121,6 +123,7 @@ pub struct Node<E: Engine = Raft> {
     last_beacon_ms: u64,
     last_beacon_height: u64,
     last_retry_ms: u64,
+    told_version_ms: u64,
     clock_skew: bool,
     rejoin: Option<Rejoin>,
     leaving: Leaving,
@@ -193,6 +196,7 @@ impl<E: Engine> Node<E> {
             last_beacon_ms: 0,
             last_beacon_height: 0,
             last_retry_ms: 0,
+            told_version_ms: 0,
             clock_skew: false,
             rejoin,
             leaving: Leaving::default(),
@@ -273,6 +277,7 @@ impl<E: Engine> Node<E> {
         self.rejoin_tick();
         self.judge_clock();
         self.heads_tick();
+        self.versions_tick();
     }
 
     /// Works off everything that an event has set in motion, until nothing more can be done without another event.

@@ -35,6 +35,23 @@ pub(super) struct Peer {
     pub key: Option<VerifierKey>,
     /// When that was last set.
     pub key_ms: Option<u64>,
+    /// What it runs, as it told.
+    pub software: Option<String>,
+    /// When it was last heard, whatever became of its connection since.
+    pub last_heard_ms: Option<u64>,
+    /// Why its last frame was not accepted, and when.
+    pub refused: Option<(Refusal, u64)>,
+}
+
+/// Why a frame was not accepted, for the diagnosis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It could not be decoded.
+    Unreadable,
+    /// Its sender belongs to another cluster.
+    OtherCluster,
+    /// Its sender has another data folder than before.
+    OtherIncarnation,
 }
 
 impl Peer {
@@ -50,6 +67,9 @@ impl Peer {
             changes: 0,
             key: None,
             key_ms: None,
+            software: None,
+            last_heard_ms: None,
+            refused: None,
         }
     }
 }
@@ -77,10 +97,12 @@ impl<E: Engine> Node<E> {
         let envelope: Envelope = match decode(payload, FRAME_BYTES_MAX) {
             Ok(envelope) => envelope,
             Err(error) => {
+                self.refused(from, Refusal::Unreadable);
                 return self.warn_peer(from, format!("a frame from {} was dropped: {error}", self.name(from)));
             }
         };
         if envelope.cluster != self.state.cluster_id().0 {
+            self.refused(from, Refusal::OtherCluster);
             return self.warn_peer(
                 from,
                 format!("{} belongs to another cluster: compare the genesis files of both nodes", self.name(from)),
@@ -92,6 +114,7 @@ impl<E: Engine> Node<E> {
         match known {
             Some(incarnation) if incarnation == envelope.incarnation || planted!(IncarnationNotChecked) => {}
             Some(_) => {
+                self.refused(from, Refusal::OtherIncarnation);
                 return self.warn_peer(
                     from,
                     format!(
@@ -111,7 +134,9 @@ impl<E: Engine> Node<E> {
         let now_ms = self.now.mono_ms;
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.heard_ms = Some(now_ms);
+            peer.last_heard_ms = Some(now_ms);
             peer.clock_offset_ms = offset;
+            peer.refused = None;
         }
         match envelope.body {
             Body::Raft(message) => self.inputs.push_back(Input::Receive { from, message }),
@@ -128,6 +153,7 @@ impl<E: Engine> Node<E> {
             Body::SignHead { size, root } => self.sign_head(from, size, Hash(root)),
             Body::HeadSigned { size, signature } => self.head_signed(from, size, signature),
             Body::Head { note } => self.head_told(from, &note),
+            Body::Version { software } => self.version_told(from, &software),
             Body::Rejoin { .. } => unreachable!("handled above"),
         }
     }
@@ -157,6 +183,7 @@ impl<E: Engine> Node<E> {
             }
         }
         self.tell_key(from);
+        self.tell_version(from);
     }
 
     pub(super) fn link(&mut self, change: LinkChange) {
@@ -165,6 +192,7 @@ impl<E: Engine> Node<E> {
                 self.linked = true;
                 self.send_beacons();
                 self.tell_all();
+                self.tell_versions();
             }
             LinkChange::Lost => {
                 self.linked = false;
@@ -177,6 +205,7 @@ impl<E: Engine> Node<E> {
                     let height = self.state.tip().height;
                     self.send(peer, Body::Beacon { height });
                     self.tell_key(peer);
+                    self.tell_version(peer);
                     self.tell_head(peer);
                     self.inputs.push_back(Input::LinkReset(peer));
                 }
@@ -218,6 +247,13 @@ impl<E: Engine> Node<E> {
             .filter(|(_, peer)| peer.heard_ms.is_some_and(|heard| now.saturating_sub(heard) <= window))
             .map(|(id, peer)| (*id, peer))
             .collect()
+    }
+
+    fn refused(&mut self, from: NodeId, why: Refusal) {
+        let now = self.now.mono_ms;
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.refused = Some((why, now));
+        }
     }
 
     /// A peer claimed what cannot be. Apart from other warnings, so that none of those keeps the first of these back.

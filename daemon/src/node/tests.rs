@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bank;
+mod diagnosis;
 mod heads;
 mod hostile;
 mod leaving;

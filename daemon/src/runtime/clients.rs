@@ -91,6 +91,11 @@ impl Clients {
         false
     }
 
+    /// Hands over who waits for an answer that is given elsewhere.
+    pub fn take(&mut self, token: u64) -> Option<Responder> {
+        self.waiting.remove(&token)
+    }
+
     /// Looks for clients that have gone away.
     pub fn sweep(&mut self) -> Vec<Event> {
         let gone: Vec<u64> =

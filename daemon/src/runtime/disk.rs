@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use raftbank_consensus::Write;
 use raftbank_store::{Batch, Store, StoreError};
+use raftbank_wire::api::SyncFigures;
 use tokio::sync::Notify;
+
+use super::sync_times::SyncTimes;
 
 /// How often the high-water mark is made durable while something changes.
 const MARK_EVERY: Duration = Duration::from_secs(1);
@@ -40,6 +43,8 @@ struct Shared {
     failed: Mutex<Option<StoreError>>,
     /// When the call into the store that is under way began.
     busy_since: Mutex<Option<Instant>>,
+    /// How long the last syncs took.
+    sync_times: Mutex<SyncTimes>,
     wake: Notify,
 }
 
@@ -66,6 +71,7 @@ impl Disk {
             backlog_bytes: AtomicUsize::new(0),
             failed: Mutex::new(None),
             busy_since: Mutex::new(None),
+            sync_times: Mutex::default(),
             wake: Notify::new(),
         });
         let worker = Arc::clone(&shared);
@@ -97,6 +103,11 @@ impl Disk {
         let failed = self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         let busy_since = *self.shared.busy_since.lock().unwrap_or_else(PoisonError::into_inner);
         failed.or_else(|| busy_since.filter(|since| since.elapsed() > stall).map(|_| stalled(stall)))
+    }
+
+    /// How long the last syncs took.
+    pub fn sync_figures(&self) -> SyncFigures {
+        self.shared.sync_times.lock().unwrap_or_else(PoisonError::into_inner).figures()
     }
 
     /// True while more waits than the loop should add to.
@@ -205,6 +216,7 @@ fn run<S: Store>(store: &mut S, queue: &Receiver<Job>, shared: &Shared) -> Resul
             shared.busy(true);
             store.sync()?;
             let took = started.elapsed();
+            shared.sync_times.lock().unwrap_or_else(PoisonError::into_inner).add(took);
             if took > SLOW_SYNC {
                 tracing::warn!("the disk took {} ms for one sync", took.as_millis());
             }

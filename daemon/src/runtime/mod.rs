@@ -6,11 +6,13 @@
 //! threads of their own.
 
 pub mod clients;
+pub mod diagnosis;
 pub mod direct;
 pub mod disk;
 pub mod loader;
 pub mod miner;
 pub mod notices;
+pub mod sync_times;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +26,7 @@ use raftbank_wire::server::Incoming;
 use tokio::sync::mpsc;
 
 use self::clients::Clients;
+use self::diagnosis::Around;
 use self::disk::Disk;
 use self::loader::Loader;
 use self::miner::Miner;
@@ -80,6 +83,8 @@ pub struct Runtime {
     pub status: Status,
     /// What the loop tells the supervisor each time it has gone round.
     pub watchdog: Watchdog,
+    /// What a diagnosis needs beside the node.
+    pub around: Around,
     /// The origin of the monotonic clock.
     pub started: Instant,
 }
@@ -126,6 +131,11 @@ impl Ports for Runtime {
     }
 
     fn reply(&mut self, token: u64, reply: ApiReply, last: bool) -> bool {
+        if let ApiReply::Diagnosis(diagnosis) = reply {
+            let Some(responder) = self.clients.take(token) else { return false };
+            self.around.answer(diagnosis, self.disk.sync_figures(), responder);
+            return true;
+        }
         self.clients.reply(token, reply, last)
     }
 
@@ -252,6 +262,7 @@ impl Turn {
     }
 
     fn linked(&mut self, event: LinkEvent) {
+        self.runtime.around.linked(&event);
         let change = match event {
             LinkEvent::Frame { from, payload } => {
                 return self.driver.push(Event::Frame { from: NodeId(from), payload });

@@ -12,7 +12,7 @@ use crate::fuzzing::{respell_reply, respell_reply_head, respell_request, respell
 
 /// Bytes that get past the variant's number more often than chance would let them.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
-    (0_u32..20, prop::collection::vec(prop_oneof![3 => Just(0_u8), 1 => 0_u8..4, 2 => any::<u8>()], 0..120))
+    (0_u32..24, prop::collection::vec(prop_oneof![3 => Just(0_u8), 1 => 0_u8..4, 2 => any::<u8>()], 0..120))
         .prop_map(|(variant, rest)| [&variant.to_le_bytes()[..], &rest].concat())
 }
 

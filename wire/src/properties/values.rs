@@ -6,10 +6,12 @@ use proptest::prelude::*;
 
 use crate::api::{
     ApiReply, ApiRequest, FailKind, LinkCommand, LinkCut, LinkReply, MemberStatus, NodeRole, PartitionCommand,
-    RelayCounters, RelayMember, RelayStatusReply, StatusReply, WatchEvent, WriteOutcome,
+    RelayCounters, RelayDiagnosis, RelayMember, RelayStatusReply, StatusReply, WatchEvent, WriteOutcome,
 };
 
-fn text() -> impl Strategy<Value = String> {
+mod health;
+
+pub(super) fn text() -> impl Strategy<Value = String> {
     "\\PC{0,12}"
 }
 
@@ -47,6 +49,7 @@ pub fn request() -> impl Strategy<Value = ApiRequest> {
         Just(ApiRequest::Verify),
         partition_command().prop_map(ApiRequest::Partition),
         link_command().prop_map(ApiRequest::Link),
+        Just(ApiRequest::Diagnose),
     ]
 }
 
@@ -116,7 +119,12 @@ pub fn reply() -> impl Strategy<Value = ApiReply> {
         link_reply().prop_map(ApiReply::Link),
         relay_status().prop_map(ApiReply::RelayStatus),
     ];
-    prop_oneof![2 => of_writes, 9 => of_reads, 3 => of_the_relay]
+    let of_health = prop_oneof![
+        health::diagnosis().prop_map(|diagnosis| ApiReply::Diagnosis(Box::new(diagnosis))),
+        (relay_status(), health::refused_nodes())
+            .prop_map(|(status, refused)| ApiReply::RelayDiagnosis(RelayDiagnosis { status, refused })),
+    ];
+    prop_oneof![2 => of_writes, 9 => of_reads, 3 => of_the_relay, 2 => of_health]
 }
 
 fn outcome() -> impl Strategy<Value = WriteOutcome> {

@@ -2,7 +2,7 @@
 
 use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
 use raftbank_proofs::Checkpoint;
-use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, SOFTWARE_BYTES_MAX};
 
 use super::{MEMBERS, Program};
 
@@ -47,7 +47,7 @@ pub(super) fn request(program: &mut Program<'_>) -> ApiRequest {
         byte => u32::from(byte) * 20,
     };
     let local = kind & 64 != 0;
-    match kind % 11 {
+    match kind % 12 {
         0..4 => ApiRequest::Write { request: write(program).encode(), timeout_ms },
         4 => ApiRequest::Balance { account: account(program).to_string(), local, timeout_ms },
         5 => ApiRequest::Accounts { local, timeout_ms },
@@ -56,6 +56,7 @@ pub(super) fn request(program: &mut Program<'_>) -> ApiRequest {
         7 => ApiRequest::Watch,
         8 => ApiRequest::Find { id: id(program).to_string() },
         9 => ApiRequest::Checkpoint { size_min: program.near(2), timeout_ms },
+        10 => ApiRequest::Diagnose,
         _ => ApiRequest::Keys,
     }
 }
@@ -75,6 +76,7 @@ pub(super) fn check_reply(request: &ApiRequest, reply: &ApiReply, last: bool) {
             | ApiRequest::Status
             | ApiRequest::Watch
             | ApiRequest::Checkpoint { .. }
+            | ApiRequest::Diagnose
             | ApiRequest::Keys => false,
             _ => true,
         };
@@ -96,6 +98,12 @@ pub(super) fn check_reply(request: &ApiRequest, reply: &ApiReply, last: bool) {
         (ApiRequest::Find { .. }, ApiReply::Found { height, .. }) => *height > 0,
         (ApiRequest::Checkpoint { size_min, .. }, ApiReply::Checkpoint { note }) => {
             Checkpoint::parse(note).expect("a checkpoint can be read").head.size >= *size_min
+        }
+        (ApiRequest::Diagnose, ApiReply::Diagnosis(diagnosis)) => {
+            let bounded = |member: &raftbank_wire::api::MemberDiagnosis| {
+                member.software.as_ref().is_none_or(|software| software.len() <= SOFTWARE_BYTES_MAX)
+            };
+            diagnosis.members.len() == usize::from(MEMBERS) && diagnosis.members.iter().all(bounded)
         }
         (ApiRequest::Keys, ApiReply::Keys { members }) => members.len() == usize::from(MEMBERS),
         _ => false,

@@ -33,6 +33,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         (any::<u64>(), any::<[u8; 32]>()).prop_map(|(size, root)| Body::SignHead { size, root }),
         (any::<u64>(), vec(any::<u8>(), 0..80)).prop_map(|(size, signature)| Body::HeadSigned { size, signature }),
         "\\PC{0,99}".prop_map(|note| Body::Head { note }),
+        "\\PC{0,99}".prop_map(|software| Body::Version { software }),
     ]
 }
 
@@ -56,7 +57,7 @@ proptest! {
 
     #[test]
     fn noise_behind_a_head_is_refused_or_has_one_spelling(
-        kind in 0_u32..12,
+        kind in 0_u32..13,
         raft in 0_u32..8,
         noise in vec(prop_oneof![3 => Just(0_u8), 1 => 0_u8..4, 1 => any::<u8>()], 0..150),
     ) {

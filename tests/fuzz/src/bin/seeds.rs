@@ -161,6 +161,7 @@ fn heads() -> Vec<Body> {
         Body::SignHead { size: 2, root: [2; 32] },
         Body::HeadSigned { size: 1, signature },
         Body::Head { note: checkpoint.to_string() },
+        Body::Version { software: "raftbankd/0.1.0".into() },
     ]
 }
 
@@ -203,6 +204,7 @@ fn api_requests(request: &Request) -> Vec<ApiRequest> {
         ApiRequest::BalanceAt { account: "alice".into(), height: Some(0) },
         ApiRequest::VerifyAgainst { size: 1, root: [1; 32] },
         ApiRequest::Rows,
+        ApiRequest::Diagnose,
         ApiRequest::Partition(PartitionCommand::Set { groups: "n1/n2".into(), for_ms: Some(1) }),
         ApiRequest::Link(LinkCommand::Loss { percent: 2.5, for_ms: None }),
         ApiRequest::Link(LinkCommand::Cut { a: "n1".into(), b: "n2".into(), one_way: true, for_ms: None }),
@@ -234,6 +236,7 @@ fn api_replies(genesis: &Block) -> Vec<ApiReply> {
             siblings: vec![[3; 32]],
         },
         ApiReply::Rows { height, accounts: vec![("alice".into(), -5)], values: vec![(b"k".to_vec(), [1; 32])] },
+        ApiReply::Diagnosis(Box::default()),
         ApiReply::Partition { groups: vec![vec!["n1".into()]], heals_in_ms: Some(9) },
     ]
 }

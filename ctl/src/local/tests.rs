@@ -1,0 +1,111 @@
+//! Folders as installations leave them, one step after the other.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::absent::look;
+use super::{Place, files};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A system below a temporary folder.
+struct System(tempfile::TempDir);
+
+impl System {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("etc/raftbank")).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        fs::write(self.path(path), text).unwrap();
+    }
+
+    fn config(&self, id: &str) {
+        let (data, genesis) = (self.path("data"), self.path("etc/raftbank/genesis.toml"));
+        self.write("etc/raftbank/raftbankd.toml", &format!(
+            "[node]\nid = \"{id}\"\ndata_dir = {data:?}\ngenesis = {genesis:?}\n\n[relay]\naddress = \"127.0.0.1:7400\"\n"
+        ));
+    }
+
+    fn genesis(&self, salt: &str) {
+        let text = format!("name = \"x\"\nsalt = \"{salt}\"\nmembers = [\"n1\", \"n2\"]\ndifficulty = 8\n");
+        self.write("etc/raftbank/genesis.toml", &text);
+    }
+
+    async fn code(&self) -> &'static str {
+        let why = look(&self.path("run/raftbank/raftbankd.sock"), self.0.path(), LIMIT).await;
+        assert!(!why.message.is_empty() && !why.next.is_empty() && why.next.iter().all(|next| !next.is_empty()));
+        why.code
+    }
+}
+
+#[tokio::test]
+async fn each_step_of_an_installation_is_told_from_the_next() {
+    let system = System::new();
+    assert_eq!(system.code().await, "not_configured");
+    system.write("etc/raftbank/raftbankd.toml", "[node\n");
+    assert_eq!(system.code().await, "bad_config");
+    system.config("n9");
+    assert_eq!(system.code().await, "no_genesis");
+    system.genesis("replace me with something random");
+    assert_eq!(system.code().await, "not_configured");
+    system.genesis("Zm9v");
+    assert_eq!(system.code().await, "not_a_member");
+    system.config("n2");
+    assert_eq!(system.code().await, "not_initialised");
+    fs::create_dir(system.path("data")).unwrap();
+    assert_eq!(system.code().await, "not_started");
+    system.write("data/corrupt", "block 7.\n");
+    assert_eq!(system.code().await, "corrupt");
+}
+
+#[tokio::test]
+async fn a_socket_of_nobody_is_not_taken_for_the_installed_node() {
+    let system = System::new();
+    system.config("n1");
+    let why = look(&system.path("elsewhere/n1.sock"), system.0.path(), LIMIT).await;
+    assert_eq!(why.code, "no_socket");
+}
+
+#[test]
+fn sockets_tell_configurations_and_units() {
+    let root = Path::new("/");
+    let place = |socket: &str| Place::of_socket(Path::new(socket), root);
+    let node = place("/run/raftbank/raftbankd.sock");
+    assert_eq!(node.config.as_deref(), Some(Path::new("/etc/raftbank/raftbankd.toml")));
+    assert_eq!(node.unit.as_deref(), Some("raftbankd.service"));
+    let named = place("/run/raftbank/blue/raftbankd.sock");
+    assert_eq!(named.config.as_deref(), Some(Path::new("/etc/raftbank/blue.toml")));
+    assert_eq!(named.unit.as_deref(), Some("raftbankd@blue.service"));
+    assert_eq!(place("/run/raftbank/blue/other.sock").unit, None);
+    let back = Place::of_config(Path::new("/etc/raftbank/blue.toml"), Path::new("s"), root);
+    assert_eq!(back.unit, named.unit);
+    assert_eq!(Place::of_config(Path::new("/tmp/n1.toml"), Path::new("s"), root).unit, None);
+}
+
+#[test]
+fn the_shipped_samples_are_understood() {
+    let etc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc");
+    let node = files::node(&etc.join("raftbankd.toml")).unwrap();
+    assert_eq!((node.id.as_deref(), node.relay.as_deref()), (Some("n1"), Some("127.0.0.1:7400")));
+    let genesis = files::genesis(&etc.join("genesis.toml")).unwrap();
+    assert!(genesis.sample_salt && genesis.members.len() == 3);
+    assert_eq!(files::relay(&etc.join("relayd.toml")).unwrap().cluster, None);
+}
+
+#[test]
+fn a_long_file_is_refused_and_a_salt_is_not_quoted() {
+    let system = System::new();
+    system.write("long", &"#".repeat((1 << 20) + 1));
+    assert!(files::table(&system.path("long")).is_err());
+    system.write("bad", "salt = \"c2VjcmV0\" twice\n");
+    assert!(!files::table(&system.path("bad")).unwrap_err().to_string().contains("c2VjcmV0"));
+}
