@@ -21,7 +21,6 @@ users_of_their_own() {
   [ "$users" = 3 ] || { echo "$users users"; return 1; }
   # None reads another's key, not even with the group that all have in common.
   name=$(solo stat -c %U "/proc/$(property solo raftbankd@n1 MainPID)")
-  solo nsenter -t "$(property solo raftbankd@n1 MainPID)" -m -U --preserve-credentials true 2>/dev/null
   refused solo setpriv --reuid "$name" --regid raftbank --clear-groups cat /var/lib/raftbank-n2/n2/key 2>/dev/null || { echo "$name reads the key of n2"; return 1; }
 }
 one_stops_the_others_stay() {
@@ -45,7 +44,8 @@ instances_are_restarted_by_an_upgrade() {
 }
 solo_target() {
   solo systemctl stop raftbank.target || return 1
-  [ -z "$(solo systemctl list-units --plain --no-legend --state=active 'raftbank*.service')" ] || { echo "something still runs"; return 1; }
+  nothing_runs() { [ -z "$(solo systemctl list-units --plain --no-legend --state=active,deactivating 'raftbank*.service')" ]; }
+  until_true nothing_runs >/dev/null || { echo "something still runs"; return 1; }
   solo systemctl start raftbank.target && until_true solo_serves n1
 }
 solo_reboot() {
