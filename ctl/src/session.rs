@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 use raftbank_wire::client::{Client, ClientError};
-use raftbank_wire::retry::{Heard, Next, WriteRetry};
+use raftbank_wire::retry::{Heard, Next, WriteRetry, is_stopping};
 use tokio::time::{Instant, sleep};
 
 use crate::failure::Failure;
@@ -86,9 +86,12 @@ impl Session {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match client.call(request.clone(), left).await {
+                // The next daemon on this socket answers.
+                Ok(reply) if is_stopping(&reply) => sleep(RETRY_EVERY.min(left)).await,
                 Ok(reply) => return unfailed(reply),
-                Err(_) => self.client = None,
+                Err(_) => {}
             }
+            self.client = None;
             client = self.reconnect(deadline).await.ok_or_else(|| self.silent())?;
         }
     }
