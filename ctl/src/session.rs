@@ -197,3 +197,41 @@ pub fn unfailed(reply: ApiReply) -> Result<ApiReply, Failure> {
         reply => Ok(reply),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use raftbank_wire::api::WriteOutcome;
+    use raftbank_wire::server::{ServerConfig, bind, spawn};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_is_stopping_is_asked_until_the_next_one_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.sock");
+        let (sender, mut requests) = tokio::sync::mpsc::channel(8);
+        let _server = spawn(bind(&path).await.unwrap(), ServerConfig::new("bank/1"), sender);
+        let daemon = tokio::spawn(async move {
+            let mut asked = 0;
+            while let Some(incoming) = requests.recv().await {
+                asked += 1;
+                let (id, outcome) = ("x".to_owned(), WriteOutcome::Committed);
+                incoming.responder.finish(&match asked {
+                    1 | 2 | 4 => ApiReply::Failed {
+                        kind: FailKind::NotExecuted,
+                        code: "stopping".to_owned(),
+                        message: "this node is stopping".to_owned(),
+                    },
+                    3 => ApiReply::Written { id, outcome, height: 1, index: 0, duplicate: false },
+                    _ => ApiReply::Found { height: 1, index: 0 },
+                });
+            }
+        });
+        let mut session = Session::new(&path, Daemon::Node, Duration::from_secs(60));
+        assert!(matches!(session.write("x", vec![1]).await, Ok(ApiReply::Written { .. })));
+        let found = session.ask(ApiRequest::Find { id: "x".to_owned() }).await;
+        assert!(matches!(found, Ok(ApiReply::Found { height: 1, .. })));
+        daemon.abort();
+    }
+}
