@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 use raftbank_wire::client::{Client, ClientError};
-use raftbank_wire::retry::{Heard, Next, WriteRetry};
+use raftbank_wire::retry::{Heard, Next, WriteRetry, is_stopping};
 use tokio::time::{Instant, sleep};
 
 use crate::failure::Failure;
@@ -86,9 +86,12 @@ impl Session {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match client.call(request.clone(), left).await {
+                // The next daemon on this socket answers.
+                Ok(reply) if is_stopping(&reply) => sleep(RETRY_EVERY.min(left)).await,
                 Ok(reply) => return unfailed(reply),
-                Err(_) => self.client = None,
+                Err(_) => {}
             }
+            self.client = None;
             client = self.reconnect(deadline).await.ok_or_else(|| self.silent())?;
         }
     }
@@ -192,5 +195,43 @@ pub fn unfailed(reply: ApiReply) -> Result<ApiReply, Failure> {
             Err(Failure { next: hint.map(str::to_owned).into_iter().collect(), ..Failure::new(kind, &code, message) })
         }
         reply => Ok(reply),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use raftbank_wire::api::WriteOutcome;
+    use raftbank_wire::server::{ServerConfig, bind, spawn};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_is_stopping_is_asked_until_the_next_one_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.sock");
+        let (sender, mut requests) = tokio::sync::mpsc::channel(8);
+        let _server = spawn(bind(&path).await.unwrap(), ServerConfig::new("bank/1"), sender);
+        let daemon = tokio::spawn(async move {
+            let mut asked = 0;
+            while let Some(incoming) = requests.recv().await {
+                asked += 1;
+                let (id, outcome) = ("x".to_owned(), WriteOutcome::Committed);
+                incoming.responder.finish(&match asked {
+                    1 | 2 | 4 => ApiReply::Failed {
+                        kind: FailKind::NotExecuted,
+                        code: "stopping".to_owned(),
+                        message: "this node is stopping".to_owned(),
+                    },
+                    3 => ApiReply::Written { id, outcome, height: 1, index: 0, duplicate: false },
+                    _ => ApiReply::Found { height: 1, index: 0 },
+                });
+            }
+        });
+        let mut session = Session::new(&path, Daemon::Node, Duration::from_secs(60));
+        assert!(matches!(session.write("x", vec![1]).await, Ok(ApiReply::Written { .. })));
+        let found = session.ask(ApiRequest::Find { id: "x".to_owned() }).await;
+        assert!(matches!(found, Ok(ApiReply::Found { height: 1, .. })));
+        daemon.abort();
     }
 }

@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Bank, PATIENCE, text, transfer};
-use raftbank_ledger::Block;
+use raftbank_ledger::{Block, Request, RequestId};
 use raftbank_wire::api::{ApiReply, ApiRequest, WatchEvent, WriteOutcome};
 
 #[tokio::test]
@@ -144,7 +146,7 @@ async fn a_node_that_lost_its_disk_rejoins_and_counts_again() {
     let started = std::time::Instant::now();
     while bank.status(3).await.height < 1 || !bank.log(3).contains("this node has rejoined") {
         assert!(started.elapsed() < PATIENCE, "{}", bank.log(3));
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // It counts: with one of the others gone it is half of the majority.
     bank.kill(1);
@@ -156,4 +158,35 @@ async fn a_node_that_lost_its_disk_rejoins_and_counts_again() {
     let output = bank.output(3, &["--rejoin"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("move it away"), "{}", text(&output));
+}
+
+#[tokio::test]
+async fn leaders_that_are_terminated_one_after_the_other_fail_no_request() {
+    let mut bank = Bank::running(3);
+    for round in 0..3 {
+        let leader = bank.leader(1).await;
+        let at = leader % 3 + 1;
+        let client = bank.client(at).await;
+        let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+        let writer = tokio::spawn(async move {
+            let mut number = 0;
+            while stopped.try_recv().is_err() {
+                number += 1;
+                let id = RequestId::parse(&format!("r-{round}-{number}")).expect("valid");
+                let request = Request { id, operation: transfer("alice", "bob", 1) }.encode();
+                let reply = client.call(ApiRequest::Write { request, timeout_ms: 30_000 }, PATIENCE).await;
+                // Alice may have nothing left; that is an answer of the bank as good as the other.
+                assert!(matches!(reply, Ok(ApiReply::Written { .. })), "write {number}: {reply:?}");
+            }
+            number
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        bank.stop(leader).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stop.send(()).expect("it writes");
+        assert!(writer.await.expect("no failed write") > 0);
+        assert!(bank.log(leader).contains("handing the leadership over"), "{}", bank.log(leader));
+        bank.start(leader, &[]);
+        bank.agreed(&[1, 2, 3]).await;
+    }
 }

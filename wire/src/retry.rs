@@ -4,6 +4,14 @@
 
 use crate::api::{ApiReply, FailKind};
 
+/// The code of a refusal whose daemon is about to end: nothing was executed, and another one may soon serve its socket.
+pub const STOPPING: &str = "stopping";
+
+/// True for a refusal because the daemon is about to end. Asked again, the next one answers.
+pub fn is_stopping(reply: &ApiReply) -> bool {
+    matches!(reply, ApiReply::Failed { kind: FailKind::NotExecuted, code, .. } if code == STOPPING)
+}
+
 /// What became of one copy of the request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Heard<'a> {
@@ -42,6 +50,7 @@ impl WriteRetry {
         match heard {
             // "Not executed" speaks of the copy that the daemon was just handed, not of an earlier one.
             Heard::Reply(ApiReply::Failed { kind: FailKind::NotExecuted, .. }) if self.handed => Next::Again,
+            Heard::Reply(reply) if is_stopping(reply) => Next::Again,
             Heard::Reply(_) => Next::Done,
             Heard::NotSent => Next::Again,
             Heard::Nothing => {
@@ -75,6 +84,15 @@ mod tests {
         assert!(retry.is_unknown());
         assert_eq!(retry.heard(Heard::Reply(&failed(FailKind::NotExecuted))), Next::Again);
         assert_eq!(retry.heard(Heard::Reply(&failed(FailKind::Refused))), Next::Done);
+    }
+
+    #[test]
+    fn a_daemon_that_stops_is_asked_again_when_it_is_back_and_nothing_is_unknown() {
+        let mut retry = WriteRetry::default();
+        let stopping = |kind| ApiReply::Failed { kind, code: STOPPING.to_owned(), message: String::new() };
+        assert_eq!(retry.heard(Heard::Reply(&stopping(FailKind::NotExecuted))), Next::Again);
+        assert!(!retry.is_unknown());
+        assert_eq!(retry.heard(Heard::Reply(&stopping(FailKind::Refused))), Next::Done);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use raftbank_consensus::{Engine, NodeId};
 use raftbank_ledger::{Account, Balance, Decision, Operation, Outcome, Request, RequestId};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
+use raftbank_wire::retry::STOPPING;
 
 use super::message::{Ask, Body, CallName};
 use super::{Action, Node};
@@ -79,7 +80,7 @@ impl<E: Engine> Node<E> {
     /// A client of this node asks.
     pub(super) fn api(&mut self, token: u64, request: ApiRequest) {
         if self.is_stopping() {
-            return self.fail(token, FailKind::NotExecuted, "stopping", "this node is stopping; ask another one");
+            return self.fail(token, FailKind::NotExecuted, STOPPING, "this node is stopping; ask another one");
         }
         match request {
             ApiRequest::Write { request, timeout_ms } => self.admit_bytes(token, &request, timeout_ms),

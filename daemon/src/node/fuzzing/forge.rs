@@ -81,6 +81,8 @@ impl Machine {
                 forge_records(&mut out, process, from, wall_ms, (prev_index, prev_term, term), program);
                 &mut out
             }
+            11 => out.short(7).log_end(program, status.term, status.last_index),
+            12 => out.short(8).log_end(program, status.term, status.last_index),
             _ => {
                 let verified = program.near(status.last_index);
                 out.short(5).long(verified).long(program.near(verified)).long(program.near(0));

@@ -240,3 +240,21 @@ fn a_leader_with_a_wrong_clock_hands_over_without_an_election_timeout_and_never_
     assert_ne!(new, old);
     assert!(is_committed(&bank.outcome(old, "x", credit("alice", 1))));
 }
+
+#[test]
+fn a_message_that_a_node_is_too_old_to_know_is_dropped_with_a_warning() {
+    let (mut bank, leader, [follower, _]) = three();
+    bank.run_ms(20_000);
+    let body = Body::Beacon { height: 0 };
+    let cluster = bank.nodes[0].state().cluster_id().0;
+    let mut payload = encode(&Envelope { cluster, incarnation: leader as u64 + 100, wall_ms: 0, body });
+    payload.truncate(32 + 8 + 8);
+    payload.extend(0u32.to_le_bytes()); // consensus
+    payload.extend(bank.nodes[0].role().2.to_le_bytes());
+    payload.extend(999u32.to_le_bytes()); // of a kind to come
+    payload.extend([0; 16]);
+    bank.event(follower, Event::Frame { from: NodeId(leader as u8), payload });
+    assert!(bank.warnings[follower].iter().any(|text| text.contains("was dropped")), "{:?}", bank.warnings[follower]);
+    assert_eq!(bank.leader(), leader);
+    assert!(is_committed(&bank.outcome(follower, "x", credit("alice", 1))));
+}
