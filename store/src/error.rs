@@ -13,7 +13,7 @@ pub(crate) const REJOIN_ADVICE: &str = "keep the folder as evidence: move it awa
 pub enum StoreError {
     /// The operating system refused a read, a write or a sync (disk full, device error, read-only mount).
     /// Fatal: after a failed sync nobody knows what is on the disk, so it is never retried in this process.
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}; {}", crate::fault::advice(source))]
     Io {
         /// What was being done, with the path.
         what: String,
