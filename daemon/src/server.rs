@@ -59,9 +59,10 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         return Ok(0);
     }
     if args.init {
-        folder::init(&config, &bank)?;
+        let what =
+            if args.rejoin { folder::rejoin(&config, &bank)?.told() } else { folder::init(&config, &bank)?.told() };
         println!(
-            "made {} for {} of bank \"{}\", cluster {}",
+            "{what} {} for {} of bank \"{}\", cluster {}",
             config.node.data_dir.display(),
             config.node.id,
             bank.name,
