@@ -14,7 +14,8 @@ Examples:
   raftbankd --config n1.toml --check-config     say what is wrong with the configuration, change nothing
   raftbankd --config n1.toml --init             make the data folder, once
   raftbankd --config n1.toml                    run the node
-  raftbankd --config n1.toml --rejoin           run it on a new, empty folder after its disk was lost
+  raftbankd --config n1.toml --init --rejoin    make a new folder after its disk was lost; then run the node
+  raftbankd --config n1.toml --rejoin           both at once
   raftbankd --verify /var/lib/raftbank/n1       check a stopped node's books without changing a byte
   RAFTBANKD_LOG__LEVEL=debug raftbankd --config n1.toml
 
@@ -40,8 +41,9 @@ pub struct Args {
     #[arg(long, group = "action")]
     pub init: bool,
 
-    /// Come back after the disk was lost: make a new data folder and run without a vote until caught up.
-    #[arg(long, group = "action")]
+    /// Come back after the disk was lost: make a new data folder and run without a vote until caught up. With `--init`,
+    /// only make the folder and exit: a plain start goes on from there.
+    #[arg(long, conflicts_with_all = ["check_config", "verify", "import", "dump"])]
     pub rejoin: bool,
 
     /// Re-execute every block of a stopped node's data folder and compare it with what is stored.
@@ -101,7 +103,14 @@ mod tests {
 
     #[test]
     fn only_one_thing_at_a_time() {
-        assert!(Args::try_parse_from(["raftbankd", "--init", "--rejoin"]).is_err());
+        let args = Args::try_parse_from(["raftbankd", "--init", "--rejoin"]).expect("the one pair");
+        assert!(args.init && args.rejoin);
+        for other in [&["--check-config"][..], &["--verify", "d"], &["--import", "f"], &["--dump", "d"]] {
+            for first in ["--init", "--rejoin"] {
+                let line = ["raftbankd", first].into_iter().chain(other.iter().copied());
+                assert!(Args::try_parse_from(line).is_err(), "{first} {other:?}");
+            }
+        }
         assert!(Args::try_parse_from(["raftbankd", "--init", "--verify", "d"]).is_err());
         let error = Args::try_parse_from(["raftbankd", "--bogus"]).expect_err("unknown flag");
         assert_eq!(error.exit_code(), 2);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use raftbank_store::StoreError;
+use raftbank_store::{DiskFault, StoreError};
 use thiserror::Error;
 
 use crate::config::ConfigError;
@@ -51,7 +51,7 @@ pub enum Failure {
     #[error("{0}")]
     Key(String),
     /// The operating system refused something that the node needs.
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{}", advice(source))]
     Io {
         /// What was attempted.
         what: String,
@@ -70,6 +70,8 @@ impl Failure {
             Self::Config(_) | Self::Genesis { .. } | Self::NotMember { .. } | Self::Usage(_) => EXIT_USAGE,
             Self::Store(error) => error.exit_code(),
             Self::Corrupt(_) | Self::Key(_) => EXIT_CORRUPT,
+            // A full or failed disk is one wherever it is met, and a supervisor may try again.
+            Self::Io { source, .. } if DiskFault::of(source).is_some() => EXIT_DISK,
             Self::Io { .. } | Self::Internal(_) => EXIT_INTERNAL,
         }
     }
@@ -78,5 +80,28 @@ impl Failure {
     pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
+    }
+}
+
+/// What to do about a disk, if it is one; to be put after the error.
+fn advice(error: &std::io::Error) -> String {
+    DiskFault::of(error).map_or_else(String::new, |fault| format!("; {}", fault.advice()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::Failure;
+
+    #[test]
+    fn a_disk_fault_has_its_exit_code_wherever_it_is_met() {
+        for (number, code, word) in
+            [(28, 7, "the disk is full"), (30, 7, "read-only"), (5, 7, "dmesg"), (24, 1, "open files")]
+        {
+            let failure = Failure::io("/run/n1.sock cannot be made")(io::Error::from_raw_os_error(number));
+            assert_eq!(failure.exit_code(), code, "{failure}");
+            assert!(failure.to_string().contains(word) && failure.to_string().contains("/run/n1.sock"), "{failure}");
+        }
     }
 }

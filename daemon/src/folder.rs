@@ -10,13 +10,35 @@ use crate::error::Failure;
 use crate::genesis::Bank;
 use crate::{marker, signer};
 
+/// What was done about a data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// It was made.
+    New,
+    /// It was made for a node that lost its disk.
+    Rejoining,
+    /// It was there already, and has not caught up yet.
+    StillRejoining,
+}
+
+impl Made {
+    /// To be put before the folder's name.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::New => "made",
+            Self::Rejoining => "made, to catch up from the other members when the node is started,",
+            Self::StillRejoining => "left as it is, as it has only to catch up from the other members,",
+        }
+    }
+}
+
 /// Makes the data folder of a node of a new bank.
-pub fn init(config: &Config, bank: &Bank) -> Result<(), Failure> {
-    create(config, bank, false)
+pub fn init(config: &Config, bank: &Bank) -> Result<Made, Failure> {
+    create(config, bank, false).map(|()| Made::New)
 }
 
 /// Makes the data folder of a node that lost its disk, unless it is there already and has not caught up yet.
-pub fn rejoin(config: &Config, bank: &Bank) -> Result<(), Failure> {
+pub fn rejoin(config: &Config, bank: &Bank) -> Result<Made, Failure> {
     bank.position(&config.node.id)?;
     if bank.members.len() == 1 {
         return Err(Failure::Usage(format!(
@@ -28,12 +50,12 @@ pub fn rejoin(config: &Config, bank: &Bank) -> Result<(), Failure> {
     let dir = &config.node.data_dir;
     marker::check(dir)?;
     if SledStore::is_vacant(dir)? {
-        return create(config, bank, true);
+        return create(config, bank, true).map(|()| Made::Rejoining);
     }
     let meta = SledStore::meta(dir)?;
     let ours = meta.cluster_id == bank.cluster_id && meta.node.as_str() == config.node.id;
     if ours && meta.rejoining {
-        return Ok(());
+        return Ok(Made::StillRejoining);
     }
     Err(Failure::Usage(format!(
         "{} holds the data of a node that {}: --rejoin is for a node whose disk was lost. If this folder is damaged, \

@@ -34,10 +34,14 @@ struct Word {
 impl Loading {
     /// The loading has come so far.
     pub fn on(&mut self, progress: &Progress) {
+        // Most chains are loaded before anybody could read this.
+        let is_long = self.shown.is_some();
         match self.word(progress, Instant::now()) {
             None => {}
             Some(Word { extension: Some(extension), line }) => {
-                tracing::info!("{line}");
+                if is_long {
+                    tracing::info!("{line}");
+                }
                 notify::extend(extension, &line);
             }
             Some(Word { extension: None, line }) => notify::status(&line),

@@ -39,7 +39,9 @@ pub fn read(data_dir: &Path) -> Result<Option<String>, Failure> {
         .take(REASON_BYTES_MAX)
         .read_to_end(&mut bytes)
         .map_err(Failure::io(format!("{} cannot be read", path.display())))?;
-    Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned()))
+    let reason = String::from_utf8_lossy(&bytes).trim().to_owned();
+    // The disk may have been full when it was left.
+    Ok(Some(if reason.is_empty() { "(the reason could not be written)".to_owned() } else { reason }))
 }
 
 /// Leaves the reason, durably. The first reason stays: later ones may follow from it.

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use raftbank_consensus::NodeId;
 use raftbank_ledger::{Block, NodeName};
 use raftbank_proofs::SignerKey;
+use raftbank_service::log::{self, LogError};
+use raftbank_service::notify;
 use raftbank_service::signals::{self, Signal};
 use raftbank_service::watchdog::Watchdog;
-use raftbank_service::{log, notify};
-use raftbank_store::{Expected, Opened, Reader, SledReader, SledStore};
+use raftbank_store::{DiskFault, Expected, Opened, Reader, SledReader, SledStore};
 use raftbank_wire::hello::Hello;
 use raftbank_wire::link::{LinkConfig, spawn_link};
 use raftbank_wire::server::{self as socket, BindError, Bound, ServerConfig};
@@ -58,9 +59,10 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         return Ok(0);
     }
     if args.init {
-        folder::init(&config, &bank)?;
+        let what =
+            if args.rejoin { folder::rejoin(&config, &bank)?.told() } else { folder::init(&config, &bank)?.told() };
         println!(
-            "made {} for {} of bank \"{}\", cluster {}",
+            "{what} {} for {} of bank \"{}\", cluster {}",
             config.node.data_dir.display(),
             config.node.id,
             bank.name,
@@ -82,8 +84,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 /// A node's life.
 fn serve(args: &Args, config: &Config, bank: Bank) -> Result<u8, Failure> {
     let started = Instant::now();
-    let logging = log::init("raftbankd", &config.log.level, config.log.dir())
-        .map_err(|error| Failure::Usage(format!("configuration {}: {error}", args.config.display())))?;
+    let logging =
+        log::init("raftbankd", &config.log.level, config.log.dir()).map_err(|error| cannot_log(args, error))?;
     let logging = Arc::new(Mutex::new(Some(logging)));
     let data_dir = config.node.data_dir.clone();
     let (exit_code, reason, sticky) = match live(args, config, bank, started, &logging) {
@@ -108,6 +110,16 @@ fn serve(args: &Args, config: &Config, bank: Bank) -> Result<u8, Failure> {
     // Writes out what waits for the log files.
     drop(logging.lock().unwrap_or_else(PoisonError::into_inner).take());
     Ok(exit_code)
+}
+
+fn cannot_log(args: &Args, error: LogError) -> Failure {
+    match error {
+        // A full disk becomes free again; a supervisor may try.
+        LogError::Dir { dir, source } if DiskFault::of(&source).is_some() => {
+            Failure::io(format!("log.dir = \"{}\" cannot be used", dir.display()))(source)
+        }
+        error => Failure::Usage(format!("configuration {}: {error}", args.config.display())),
+    }
 }
 
 type SharedLogging = Arc<Mutex<Option<log::Logging>>>;

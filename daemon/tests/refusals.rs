@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
 use common::{Bank, text, transfer};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 
@@ -105,4 +108,48 @@ async fn a_node_of_another_genesis_is_told_so_and_harms_nobody() {
     assert!(matches!(reply, ApiReply::Failed { kind: FailKind::NotExecuted, .. }), "{reply:?}");
     let wrong = bank.call(1, ApiRequest::Partition(raftbank_wire::api::PartitionCommand::Heal)).await;
     assert!(matches!(wrong, ApiReply::Failed { kind: FailKind::Usage, .. }), "{wrong:?}");
+}
+
+/// All files and folders with their times and bytes.
+fn picture(dir: &Path) -> Vec<(PathBuf, SystemTime, Vec<u8>)> {
+    let mut picture = Vec::new();
+    let mut waiting = vec![dir.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let about = std::fs::metadata(&path).expect("there");
+        let mut bytes = Vec::new();
+        if about.is_dir() {
+            waiting.extend(std::fs::read_dir(&path).expect("readable").map(|entry| entry.expect("readable").path()));
+        } else {
+            bytes = std::fs::read(&path).expect("readable");
+        }
+        picture.push((path, about.modified().expect("a time"), bytes));
+    }
+    picture.sort();
+    picture
+}
+
+#[tokio::test]
+async fn a_folder_of_a_newer_format_is_refused_and_not_touched() {
+    let mut bank = Bank::new(3);
+    bank.start(1, &[]);
+    bank.client(1).await;
+    // Not stopped cleanly: who opens it has something to do.
+    bank.kill(1);
+    let meta = bank.data_dir(1).join("meta");
+    let mut bytes = std::fs::read(&meta).expect("readable");
+    bytes[8..12].copy_from_slice(&3_u32.to_be_bytes());
+    let end = bytes.len() - 4;
+    let crc = crc32fast::hash(&bytes[..end]).to_be_bytes();
+    bytes[end..].copy_from_slice(&crc);
+    std::fs::write(&meta, bytes).expect("written");
+
+    let before = picture(&bank.data_dir(1));
+    let words = ["of format 3", "formats 1 to 2", "newer raftbankd", "--rejoin", "nothing in it was touched"];
+    let data = bank.data_dir(1).display().to_string();
+    for arguments in [&[][..], &["--rejoin"], &["--init", "--rejoin"], &["--verify", &data], &["--dump", &data]] {
+        refused(&bank.output(1, arguments), 2, &words);
+        assert!(picture(&bank.data_dir(1)) == before, "{arguments:?} changed the folder");
+    }
+    refused(&bank.output(1, &["--init"]), 2, &["already holds data"]);
+    assert!(picture(&bank.data_dir(1)) == before, "--init changed the folder");
 }

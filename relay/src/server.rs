@@ -75,6 +75,15 @@ impl Failure {
     /// The exit code of the contract. A supervisor must not try again after 2.
     pub fn exit_code(&self) -> u8 {
         match self {
+            // A full disk becomes free again.
+            Self::Log { source: LogError::Dir { source, .. }, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                EXIT_INTERNAL
+            }
             Self::Config(_) | Self::Log { .. } => EXIT_USAGE,
             // A port becomes free, an address may come with the network, descriptors are closed: worth another try.
             Self::Socket(BindError::Io { source, .. }) | Self::Listen { source, .. } => match source.kind() {

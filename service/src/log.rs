@@ -4,6 +4,7 @@
 //! lines for files go through a thread of their own; none is dropped: when the disk falls behind by
 //! [`QUEUED_LINES_MAX`] lines, logging waits for it.
 
+use std::error::Error;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -35,12 +36,12 @@ pub enum LogError {
         what: String,
     },
     /// The folder cannot be used.
-    #[error("log.dir = \"{}\" cannot be used: {what}", dir.display())]
+    #[error("log.dir = \"{}\" cannot be used: {source}", dir.display())]
     Dir {
         /// As given.
         dir: PathBuf,
         /// Why not.
-        what: String,
+        source: io::Error,
     },
     /// Logging was set up before in this process.
     #[error("logging is already set up: {0}")]
@@ -115,21 +116,30 @@ fn targets(level: &str) -> Result<Targets, LogError> {
 
 fn file(name: &str, dir: Option<&Path>) -> Result<Option<LogFile>, LogError> {
     let Some(dir) = dir else { return Ok(None) };
-    let error = |what: String| LogError::Dir { dir: dir.to_owned(), what };
-    fs::create_dir_all(dir).map_err(|cause| error(cause.to_string()))?;
+    let error = |source| LogError::Dir { dir: dir.to_owned(), source };
+    fs::create_dir_all(dir).map_err(error)?;
     let appender = RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix(name)
         .filename_suffix("log")
         .max_log_files(FILES_MAX)
         .build(dir)
-        .map_err(|cause| error(cause.to_string()))?;
+        .map_err(|cause| error(system_error(&cause)))?;
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(false)
         .buffered_lines_limit(QUEUED_LINES_MAX)
         .thread_name("log")
         .finish(appender);
     Ok(Some(LogFile { writer, _guard: guard }))
+}
+
+/// What the operating system said, with its kind.
+fn system_error(error: &InitError) -> io::Error {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    match source.and_then(io::Error::raw_os_error) {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(source.map_or(io::ErrorKind::Other, io::Error::kind), error.to_string()),
+    }
 }
 
 /// An open log file; dropping the guard writes out what waits.
@@ -208,6 +218,9 @@ mod tests {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         assert!(matches!(init("sample", "loud", None), Err(LogError::Level { .. })));
         assert!(matches!(init("sample", "info", Some(Path::new("/proc/none"))), Err(LogError::Dir { .. })));
+        // A folder in which no file can be made: the system's own error is kept.
+        let Err(LogError::Dir { source, .. }) = init("sample", "info", Some(Path::new("/proc"))) else { panic!() };
+        assert!(source.raw_os_error().is_some(), "{source:?}");
 
         let logging = init("sample", "info", Some(first.path())).unwrap();
         assert!(matches!(init("sample", "info", None), Err(LogError::Already(_))));

@@ -13,7 +13,7 @@ pub(crate) const REJOIN_ADVICE: &str = "keep the folder as evidence: move it awa
 pub enum StoreError {
     /// The operating system refused a read, a write or a sync (disk full, device error, read-only mount).
     /// Fatal: after a failed sync nobody knows what is on the disk, so it is never retried in this process.
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}; {}", crate::fault::advice(source))]
     Io {
         /// What was being done, with the path.
         what: String,
@@ -28,7 +28,19 @@ pub enum StoreError {
         /// How to get a healthy node again.
         advice: String,
     },
-    /// The folder belongs to another cluster or node, or was written by another version of the software.
+    /// The folder is of a format that this program does not know. Nothing in it was touched.
+    #[error(
+        "the data folder {} is of format {found}, but this program reads formats {} to {} only; {}; nothing in it was \
+         touched",
+        dir.display(), crate::meta::FORMAT_OLDEST, crate::meta::FORMAT, format_advice(*found)
+    )]
+    Format {
+        /// The data folder.
+        dir: PathBuf,
+        /// What its file `meta` says.
+        found: u32,
+    },
+    /// The folder belongs to another cluster or node.
     #[error(
         "the data folder {} has {what} {found}, but this node expects {expected}; check data_dir, id and genesis in the configuration",
         dir.display()
@@ -36,7 +48,7 @@ pub enum StoreError {
     Mismatch {
         /// The data folder.
         dir: PathBuf,
-        /// Which property differs: `cluster id`, `node id` or `format version`.
+        /// Which property differs: `cluster id` or `node id`.
         what: &'static str,
         /// What the configuration asks for.
         expected: String,
@@ -54,7 +66,7 @@ pub enum StoreError {
     },
     /// There is no data folder here, or its creation never finished.
     #[error(
-        "there is no data folder of a node at {}; a new node makes it once with `raftbankd --init`, a node that lost its disk with `raftbankd --rejoin`",
+        "there is no data folder of a node at {}; a new node makes it once with `raftbankd --init`, a node that lost its disk with `raftbankd --init --rejoin`",
         dir.display()
     )]
     Missing {
@@ -79,7 +91,8 @@ impl StoreError {
         match self {
             StoreError::Io { .. } => 7,
             StoreError::Corrupt { .. } => 6,
-            StoreError::Mismatch { .. }
+            StoreError::Format { .. }
+            | StoreError::Mismatch { .. }
             | StoreError::InUse { .. }
             | StoreError::Missing { .. }
             | StoreError::AlreadyThere { .. } => 2,
@@ -94,6 +107,17 @@ impl StoreError {
     /// An error of the operating system on `path`.
     pub(crate) fn io(doing: &str, path: &Path, source: io::Error) -> StoreError {
         StoreError::Io { what: format!("{doing} {}", path.display()), source }
+    }
+}
+
+/// Who reads a folder of this format.
+fn format_advice(found: u32) -> &'static str {
+    if found > crate::meta::FORMAT {
+        "a newer raftbankd wrote it: install that version again, or move the folder away and let the other members fill a \
+         new one with `raftbankd --init --rejoin`"
+    } else {
+        "an older raftbankd wrote it: open it once with a version in between, or move the folder away and let the other \
+         members fill a new one with `raftbankd --init --rejoin`"
     }
 }
 

@@ -11,6 +11,7 @@ mod planted;
 mod crashsafe;
 mod engine;
 mod error;
+mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -29,6 +30,7 @@ mod types;
 
 pub use engine::Tuning;
 pub use error::StoreError;
+pub use fault::DiskFault;
 pub use memory::{MemoryDisk, MemoryImage, MemoryReader, MemoryStore};
 pub use meta::{FORMAT, Meta};
 pub use progress::Progress;

@@ -54,12 +54,7 @@ pub(crate) fn read(path: &Path, dir: &Path) -> Result<Option<Meta>, StoreError> 
     let bytes = fs::read(path).map_err(|error| StoreError::io("reading", path, error))?;
     match decode(&bytes) {
         Decoded::Meta(meta) => Ok(Some(meta)),
-        Decoded::OtherFormat(found) => Err(StoreError::Mismatch {
-            dir: dir.to_owned(),
-            what: "format version",
-            expected: FORMAT.to_string(),
-            found: found.to_string(),
-        }),
+        Decoded::OtherFormat(found) => Err(StoreError::Format { dir: dir.to_owned(), found }),
         Decoded::Damaged => Err(damaged()),
     }
 }
@@ -206,14 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn another_format_cluster_or_node_is_a_mismatch_that_names_both() {
+    fn another_format_cluster_or_node_is_refused_with_both_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meta");
         for format in [0, 3, 9] {
             write(&path, &Meta { format, ..meta() }).unwrap();
             let error = read(&path, dir.path()).unwrap_err();
             assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains(&format!("format version {format}")), "{error}");
+            let words = [format!("of format {format},"), format!("{FORMAT_OLDEST} to {FORMAT}")];
+            assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
         }
 
         let other = Hash([0x22; 32]);

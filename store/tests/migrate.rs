@@ -171,16 +171,17 @@ fn a_damaged_one_is_refused_and_stays_what_it_is() {
 
 /// Nothing says what is in it.
 #[test]
-fn a_newer_format_is_a_mismatch_and_changes_nothing() {
+fn an_unknown_format_is_refused_and_nothing_changes() {
     let base = tempfile::tempdir().unwrap();
     common::format_1(base.path());
     for format in [0, 3] {
         common::set_format(base.path(), format);
         let before = common::snapshot(base.path());
         let Err(error) = open(base.path()) else { panic!("opened") };
-        assert!(matches!(error, StoreError::Mismatch { .. }), "{error}");
+        assert!(matches!(error, StoreError::Format { found, .. } if found == u32::from(format)), "{error}");
+        assert!(error.to_string().contains(if format == 3 { "newer" } else { "older" }), "{error}");
         let Err(error) = SledStore::open_copy(base.path()) else { panic!("copied") };
-        assert!(matches!(error, StoreError::Mismatch { .. }), "{error}");
+        assert!(matches!(error, StoreError::Format { .. }), "{error}");
         assert_eq!(common::snapshot(base.path()), before);
     }
 }

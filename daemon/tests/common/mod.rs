@@ -1,6 +1,8 @@
 //! A bank of real node processes on loopback, with the relay in this process.
 #![allow(dead_code)]
 
+pub mod disk;
+
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,7 @@ use tokio::sync::oneshot;
 /// Long enough for any machine; never waited for when the code is right.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+pub const PAUSE: Duration = Duration::from_millis(20);
 
 /// The bank. Dropping it kills its nodes.
 pub struct Bank {
@@ -165,6 +167,29 @@ impl Bank {
             assert!(started.elapsed() < PATIENCE, "n{number} never ended:\n{}", self.log(number));
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Waits until a node serves or has ended. True if it serves.
+    pub async fn serves_or_ends(&mut self, number: usize) -> bool {
+        let started = Instant::now();
+        loop {
+            if self.nodes[number - 1].as_mut().expect("running").try_wait().expect("waited for").is_some() {
+                return false;
+            }
+            if let Ok(client) = Client::connect(self.socket(number), Duration::from_secs(5)).await
+                && let Ok(ApiReply::Status(status)) = client.call(ApiRequest::Status, PATIENCE).await
+                && status.leader.is_some()
+            {
+                return true;
+            }
+            assert!(started.elapsed() < PATIENCE, "n{number} neither serves nor ends:\n{}", self.log(number));
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// A finished data folder stands here.
+    pub fn is_made(&self, data_dir: &Path) -> bool {
+        data_dir.join("meta").exists() && !data_dir.join("creating").exists()
     }
 
     /// Stops a node cleanly.

@@ -86,7 +86,7 @@ fn clear(layout: &Layout) -> Result<(), StoreError> {
         remove_file(&path)?;
         remove_file(&path.with_extension("new"))?;
     }
-    Ok(())
+    remove_file(&layout.creating().with_extension("new"))
 }
 
 fn remove_file(path: &Path) -> Result<(), StoreError> {

@@ -60,11 +60,14 @@ impl Layout {
             Err(error) => return Err(StoreError::io("listing", &self.root, error)),
         };
         let mut ours = false;
+        let mut begun = false;
         let mut others = false;
         for entry in entries {
             let entry = entry.map_err(|error| StoreError::io("listing", &self.root, error))?;
             match entry.file_name().to_str() {
                 Some("creating") => return Ok(Standing::Unfinished),
+                // Not even the marker could be finished, as on a full disk.
+                Some("creating.new") => begun = true,
                 Some("meta" | "mark" | "sled") => ours = true,
                 // The root of a file system of its own.
                 Some("lost+found") => {}
@@ -74,6 +77,7 @@ impl Layout {
         Ok(match (ours, others) {
             (true, _) => Standing::Folder,
             (false, true) => Standing::Foreign,
+            (false, false) if begun => Standing::Unfinished,
             (false, false) => Standing::Nothing,
         })
     }

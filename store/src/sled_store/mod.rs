@@ -72,7 +72,7 @@ impl SledStore {
     /// reads its whole log once.
     ///
     /// # Errors
-    /// `Missing`, `Mismatch`, `InUse`, `Corrupt`, `Io`.
+    /// `Missing`, `Format`, `Mismatch`, `InUse`, `Corrupt`, `Io`.
     pub fn open(dir: &Path, expected: &Expected) -> Result<(SledStore, SledReader, Opened), StoreError> {
         Self::open_watched(dir, expected, |_| ())
     }
@@ -101,7 +101,7 @@ impl SledStore {
     /// Reads whose folder `dir` is, and of which format it is now, without opening it; also while a node runs on it.
     ///
     /// # Errors
-    /// `Missing`, `Mismatch` for an unknown format version, `Corrupt`, `Io`.
+    /// `Missing`, `Format`, `Corrupt`, `Io`.
     pub fn meta(dir: &Path) -> Result<Meta, StoreError> {
         open::identify(&Layout::new(dir), None)
     }

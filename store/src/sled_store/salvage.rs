@@ -1,6 +1,6 @@
 //! Reading what can be read of a folder that no node would start from, to compare it with a healthy one.
 
-use super::{copy, layout::Layout, log, reader};
+use super::{copy, layout::Layout, log, open, reader};
 use crate::{
     engine::{Engine, Tree, Tuning},
     error::StoreError,
@@ -35,8 +35,12 @@ impl Salvage {
     /// Reads all rows of the state.
     ///
     /// # Errors
-    /// There is no folder, a node runs on it, or sled cannot read it at all.
+    /// There is no folder, it is of an unknown format, a node runs on it, or sled cannot read it at all.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        // Rows of a format that is not known could be misread; a `meta` that is damaged or missing stops nobody here.
+        if let Err(error @ StoreError::Format { .. }) = open::identify(&Layout::new(dir), None) {
+            return Err(error);
+        }
         let copy = copy::copied(dir)?;
         let layout = Layout::copy_of(dir, copy.path());
         for path in [layout.sled().join("db"), layout.sled().join("conf")] {

@@ -154,7 +154,7 @@ fn refused(damage: &Damage, error: &StoreError) -> Judged {
     let text = error.to_string();
     let verdict = match error {
         StoreError::Corrupt { .. } if text.contains("--rejoin") => Verdict::Refused,
-        StoreError::Mismatch { .. } if damage.kind == Kind::Foreign => Verdict::NotOurs,
+        StoreError::Format { .. } | StoreError::Mismatch { .. } if damage.kind == Kind::Foreign => Verdict::NotOurs,
         _ => return (Verdict::Failure, format!("exit code {}: {text}", error.exit_code())),
     };
     (verdict, text)
