@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::doctor::DoctorArgs;
 use crate::verbs::checkpoint::CheckpointArgs;
 use crate::verbs::consistency::ConsistencyArgs;
 use crate::verbs::history::HistoryArgs;
@@ -220,6 +221,8 @@ Examples:
     /// Show this node and the cluster as it sees it
     #[command(after_help = "Example:\n  bankctl -o json status")]
     Status,
+    /// Check this installation: what is wrong, and what helps
+    Doctor(DoctorArgs),
     /// Show role changes, blocks and balances as they change, until Ctrl-C
     #[command(after_help = "Example:\n  bankctl watch")]
     Watch,

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod demo;
 pub mod describe;
 pub mod dev;
+pub mod doctor;
 pub mod failure;
 pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -46,7 +47,10 @@ pub fn run() -> u8 {
         }
     };
     let mut context = Context::new(&args);
-    match runtime.block_on(dispatch(&mut context, &args)) {
+    let done = runtime.block_on(dispatch(&mut context, &args));
+    // Does not wait for a look at a disk that hangs.
+    runtime.shutdown_background();
+    match done {
         Ok(code) => code,
         Err(failure) => {
             // A verb that has printed its own object leaves the code empty.
@@ -121,6 +125,7 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::Get { key, local } => reads::get(context, &key, local).await?,
         Verb::Shell => shell::run(context, args).await?,
         Verb::Status => reads::status(context).await?,
+        Verb::Doctor(args) => return Ok(doctor::run(context, &args).await),
         Verb::Watch => reads::watch(context).await?,
         Verb::Partition { action } => admin::partition(context, action).await?,
         Verb::Link { action } => admin::link(context, action).await?,

@@ -35,7 +35,7 @@ pub async fn look(socket: &Path, root: &Path, limit: Duration) -> Why {
     }
     let place = Place::of_socket(socket, root);
     let Some(config) = &place.config else { return elsewhere(socket) };
-    let file = match files::node(config) {
+    let file = match place.file() {
         Ok(file) => file,
         Err(unseen) => return unconfigured(config, &unseen),
     };
@@ -43,9 +43,9 @@ pub async fn look(socket: &Path, root: &Path, limit: Duration) -> Why {
         Some(unit) if root == Path::new("/") => unit::show(unit, limit).await,
         _ => Seen::NoSystemd,
     };
-    let check = format!("raftbankd --config {} --check-config", config.display());
+    let check = place.check_command();
     genesis(config, &file, &check)
-        .or_else(|| folder(config, &file))
+        .or_else(|| folder(&place, &file))
         .unwrap_or_else(|| not_running(&place, config, &unit, &check))
 }
 
@@ -150,11 +150,12 @@ fn genesis(config: &Path, file: &NodeFile, check: &str) -> Option<Why> {
 }
 
 /// The data folder was made, and is whole.
-fn folder(config: &Path, file: &NodeFile) -> Option<Why> {
+fn folder(place: &Place, file: &NodeFile) -> Option<Why> {
     let dir = file.data_dir.as_ref()?;
     match std::fs::symlink_metadata(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let init = format!("once, as root: runuser -u raftbank -- raftbankd --config {} --init", config.display());
+            let who = if place.unit.is_some() { ", as root" } else { "" };
+            let init = format!("once{who}: {}", place.init_command());
             let lost = "but if this node had a folder before and lost it: start it with --rejoin (operating.md)";
             let message = format!("the node is configured, but its data folder {} is not there", dir.display());
             Some(Why::new("not_initialised", message, [init, lost.to_owned()]))

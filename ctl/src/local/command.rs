@@ -36,14 +36,15 @@ pub enum NotRun {
     Failed(String, io::Error),
 }
 
-/// Runs a program without input and with nothing of this project in its environment, so that what is looked at is what
-/// the files say. More than `bytes_max` of each output is dropped.
+/// Runs a program without input and with nothing of this project in its environment but what is given, so that what is
+/// looked at is what the files say. More than `bytes_max` of each output is dropped.
 ///
 /// # Errors
 /// It could not be run, or did not end in time.
 pub async fn run(
     program: &Path,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    environment: &[(String, String)],
     limit: Duration,
     bytes_max: usize,
 ) -> Result<Ran, NotRun> {
@@ -59,6 +60,7 @@ pub async fn run(
             command.env_remove(&variable);
         }
     }
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.env("LC_ALL", "C").env("SYSTEMD_PAGER", "").env("SYSTEMD_COLORS", "0");
     let mut child = command.spawn().map_err(failed)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -112,15 +114,16 @@ mod tests {
     #[tokio::test]
     async fn what_is_printed_is_bounded_and_the_end_is_told() {
         let shell = Path::new("/bin/sh");
-        let ran = run(shell, ["-c", "yes | head -c 1000000; echo wrong >&2; exit 3"], LONG, 10).await.expect("run");
+        let ran =
+            run(shell, ["-c", "yes | head -c 1000000; echo wrong >&2; exit 3"], &[], LONG, 10).await.expect("run");
         assert_eq!((ran.code, ran.stdout.len(), ran.stderr.as_str()), (Some(3), 10, "wrong\n"));
     }
 
     #[tokio::test]
     async fn nothing_is_waited_for_without_end() {
-        let late = run(Path::new("/bin/sleep"), ["600"], Duration::from_millis(50), 10).await;
+        let late = run(Path::new("/bin/sleep"), ["600"], &[], Duration::from_millis(50), 10).await;
         assert!(matches!(late, Err(NotRun::Late(..))), "{late:?}");
-        let missing = run(Path::new("/nowhere/at/all"), [""; 0], LONG, 10).await;
+        let missing = run(Path::new("/nowhere/at/all"), [""; 0], &[], LONG, 10).await;
         assert!(matches!(missing, Err(NotRun::Missing(_))), "{missing:?}");
     }
 }

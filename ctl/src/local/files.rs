@@ -154,6 +154,14 @@ pub fn genesis(path: &Path) -> Result<GenesisFile, Unseen> {
     })
 }
 
+/// Reads the variables of an environment file of systemd: `NAME=value` lines. One that cannot be read has none.
+pub fn environment(path: &Path) -> Vec<(String, String)> {
+    let Ok(text) = text(path) else { return Vec::new() };
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned())).collect()
+}
+
 fn string(table: &Table, section: &str, key: &str) -> Option<String> {
     Some(table.get(section)?.get(key)?.as_str()?.to_owned())
 }

@@ -83,12 +83,23 @@ fn sockets_tell_configurations_and_units() {
     assert_eq!(node.config.as_deref(), Some(Path::new("/etc/raftbank/raftbankd.toml")));
     assert_eq!(node.unit.as_deref(), Some("raftbankd.service"));
     let named = place("/run/raftbank/blue/raftbankd.sock");
-    assert_eq!(named.config.as_deref(), Some(Path::new("/etc/raftbank/blue.toml")));
+    assert_eq!(named.config.as_deref(), Some(Path::new("/etc/raftbank/raftbankd.toml")));
+    assert_eq!(named.init_command(), "systemctl start raftbankd-init@blue");
     assert_eq!(named.unit.as_deref(), Some("raftbankd@blue.service"));
     assert_eq!(place("/run/raftbank/blue/other.sock").unit, None);
-    let back = Place::of_config(Path::new("/etc/raftbank/blue.toml"), Path::new("s"), root);
-    assert_eq!(back.unit, named.unit);
-    assert_eq!(Place::of_config(Path::new("/tmp/n1.toml"), Path::new("s"), root).unit, None);
+    assert_eq!(Place::of_config(Path::new("/etc/raftbank/raftbankd.toml"), root), node);
+    assert_eq!(Place::of_config(Path::new("/tmp/n1.toml"), root).unit, None);
+}
+
+#[test]
+fn what_a_unit_sets_takes_the_place_of_what_the_file_says() {
+    let system = System::new();
+    system.config("n1");
+    system.write("etc/raftbank/n2.env", "# more\nRAFTBANKD_RELAY__ADDRESS=\"relay:1\"\n");
+    let place = Place::of_socket(&system.path("run/raftbank/n2/raftbankd.sock"), system.0.path());
+    let file = place.file().unwrap();
+    assert_eq!((file.id.as_deref(), file.relay.as_deref()), (Some("n2"), Some("relay:1")));
+    assert_eq!(file.data_dir, Some(system.path("var/lib/raftbank-n2/n2")));
 }
 
 #[test]

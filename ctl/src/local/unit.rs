@@ -54,7 +54,7 @@ pub async fn show(name: &str, limit: Duration) -> Seen {
     }
     let Some(systemctl) = command::in_path("systemctl") else { return Seen::NoSystemd };
     let arguments = ["show", "--no-pager", "--property", PROPERTIES, "--", name];
-    match command::run(&systemctl, arguments, limit, ANSWER_BYTES_MAX).await {
+    match command::run(&systemctl, arguments, &[], limit, ANSWER_BYTES_MAX).await {
         Ok(Ran { code: Some(0), stdout, .. }) => Seen::Unit(parse(name, &stdout)),
         Ok(Ran { stderr, .. }) => Seen::Silent(stderr.lines().next().unwrap_or("it failed").to_owned()),
         Err(error) => Seen::Silent(error.to_string()),

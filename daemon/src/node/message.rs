@@ -95,6 +95,8 @@ pub enum Body {
     Version {
         /// Name and version, such as `raftbankd/0.1.0`.
         software: String,
+        /// "And what do you run?"
+        asks: bool,
     },
 }
 
@@ -127,7 +129,7 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_what_was_added_last() {
-        let bytes = raftbank_codec::encode(&Body::Version { software: "s".into() });
-        assert_eq!(bytes, [&[11, 0, 0, 0][..], &[1, 0, 0, 0, 0, 0, 0, 0], b"s"].concat());
+        let bytes = raftbank_codec::encode(&Body::Version { software: "s".into(), asks: true });
+        assert_eq!(bytes, [&[11, 0, 0, 0][..], &[1, 0, 0, 0, 0, 0, 0, 0], b"s", &[1]].concat());
     }
 }

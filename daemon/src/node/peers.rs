@@ -153,7 +153,7 @@ impl<E: Engine> Node<E> {
             Body::SignHead { size, root } => self.sign_head(from, size, Hash(root)),
             Body::HeadSigned { size, signature } => self.head_signed(from, size, signature),
             Body::Head { note } => self.head_told(from, &note),
-            Body::Version { software } => self.version_told(from, &software),
+            Body::Version { software, asks } => self.version_told(from, &software, asks),
             Body::Rejoin { .. } => unreachable!("handled above"),
         }
     }

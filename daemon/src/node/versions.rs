@@ -13,7 +13,8 @@ const TELL_EVERY_MS: u64 = 60_000;
 impl<E: Engine> Node<E> {
     pub(super) fn tell_version(&mut self, to: NodeId) {
         let software = printable(&self.config.software, SOFTWARE_BYTES_MAX);
-        self.send(to, Body::Version { software });
+        let asks = self.peers.get(&to).is_some_and(|peer| peer.software.is_none());
+        self.send(to, Body::Version { software, asks });
     }
 
     /// The same to everyone.
@@ -32,9 +33,13 @@ impl<E: Engine> Node<E> {
     }
 
     /// A peer tells its own.
-    pub(super) fn version_told(&mut self, from: NodeId, software: &str) {
+    pub(super) fn version_told(&mut self, from: NodeId, software: &str, asks: bool) {
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.software = Some(printable(software, SOFTWARE_BYTES_MAX));
+        }
+        if asks {
+            // The answer asks nothing, for the peer's is known now.
+            self.tell_version(from);
         }
     }
 }

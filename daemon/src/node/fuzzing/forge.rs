@@ -117,7 +117,10 @@ fn forge_head(process: &Process, from: u8, program: &mut Program<'_>) -> Body {
     };
     let head = Head { cluster_id, size, root };
     match program.byte() % 6 {
-        5 => Body::Version { software: String::from_utf8_lossy(program.chunk()).into_owned() },
+        5 => Body::Version {
+            asks: program.byte() & 1 == 1,
+            software: String::from_utf8_lossy(program.chunk()).into_owned(),
+        },
         0 => Body::Key {
             public: match program.byte() % 4 {
                 0 => [program.byte(); 32],

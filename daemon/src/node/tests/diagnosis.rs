@@ -61,7 +61,7 @@ fn a_version_is_bounded_and_plain() {
     let mut bank = Bank::new(3);
     bank.leader();
     let cluster = bank.nodes[0].state().cluster_id().0;
-    forge(&mut bank, cluster, 101, Body::Version { software: "\x1b]0;é".repeat(100_000) });
+    forge(&mut bank, cluster, 101, Body::Version { software: "\x1b]0;é".repeat(100_000), asks: false });
     let software = diagnosis(&mut bank, 0).members[1].software.clone().unwrap();
     assert!(software.len() <= SOFTWARE_BYTES_MAX && software.starts_with("?]0;?"), "{software}");
 }
@@ -89,4 +89,20 @@ fn versions_are_told_when_nodes_meet_and_then_rarely() {
 
 fn is_version(payload: &[u8]) -> bool {
     matches!(decode::<Envelope>(payload, FRAME_BYTES_MAX).unwrap().body, Body::Version { .. })
+}
+
+#[test]
+fn who_knows_a_peer_late_still_learns_its_version_at_once() {
+    let mut bank = Bank::new(3);
+    // Its disk is slow: what the others say at first is dropped, for they are not known durably yet.
+    bank.held[1] = Some(Vec::new());
+    bank.run_ms(500);
+    for group in bank.held[1].take().unwrap_or_default() {
+        bank.event(1, Event::Synced { group });
+    }
+    bank.run_ms(500);
+    for at in 0..3 {
+        let found = diagnosis(&mut bank, at);
+        assert!(found.members.iter().all(|member| member.software.is_some()), "{found:?}");
+    }
 }

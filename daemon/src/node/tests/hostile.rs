@@ -33,7 +33,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         (any::<u64>(), any::<[u8; 32]>()).prop_map(|(size, root)| Body::SignHead { size, root }),
         (any::<u64>(), vec(any::<u8>(), 0..80)).prop_map(|(size, signature)| Body::HeadSigned { size, signature }),
         "\\PC{0,99}".prop_map(|note| Body::Head { note }),
-        "\\PC{0,99}".prop_map(|software| Body::Version { software }),
+        ("\\PC{0,99}", any::<bool>()).prop_map(|(software, asks)| Body::Version { software, asks }),
     ]
 }
 

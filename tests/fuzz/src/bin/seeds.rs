@@ -161,7 +161,7 @@ fn heads() -> Vec<Body> {
         Body::SignHead { size: 2, root: [2; 32] },
         Body::HeadSigned { size: 1, signature },
         Body::Head { note: checkpoint.to_string() },
-        Body::Version { software: "raftbankd/0.1.0".into() },
+        Body::Version { software: "raftbankd/0.1.0".into(), asks: true },
     ]
 }
 
