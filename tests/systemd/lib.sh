@@ -91,7 +91,9 @@ octet() { case $1 in relay) echo 10 ;; n*) echo $((10 + ${1#n})) ;; esac; }
 # load_start NAME...: one client on each host. load_stop ends them and waits for their last answers.
 load_start() {
   local name
-  load_number=$((${load_number:-0} + 1))
+  # Checks run in shells of their own: the number of the load, which is part of its ids, comes from a file.
+  load_number=$(($(cat "$STAGE/loads" 2>/dev/null || echo 0) + 1))
+  echo "$load_number" >"$STAGE/loads"
   loads=""
   for name in "$@"; do
     rm -f "$(host root "$name")/run/load.stop"

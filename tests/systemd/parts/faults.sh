@@ -14,18 +14,33 @@ steps_aside() {
   echo "$restarts tries in 7 s; \"$(on "$at" journalctl -u raftbankd -p err -n 1 -o cat --no-pager)\""
 }
 full_disk() {
-  local at=$1 other=$2
+  local at=$1 other=$2 writer
   load_start "$other"
   disk_fill "$at" || return 1
+  # What is written must not fit into what the file has already.
+  on "$other" sh -c 'n=0; while [ ! -e /run/load.stop ] && n=$((n + 1)) && [ $n -le 1000 ]; do
+      bankctl put "full-$n" "$(head -c 45000 /dev/urandom | base64 -w0)" >/dev/null 2>&1; done' & writer=$!
   steps_aside "$at" || return 1
   disk_empty "$at"
   until_true serves "$at" || return 1
-  load_stop && load_sum
+  load_stop && wait "$writer" && load_sum
 }
-readonly_disk() {
+# Read-only from one moment to the next, as ext4 does it after an error of the device; a boot mends it.
+disk_turns_readonly() {
   local at=$1 other=$2
   load_start "$other"
-  mount -o remount,ro "$(disk "$at")" || return 1
+  mount -o remount,abort "$(disk "$at")" || return 1
+  steps_aside "$at" || return 1
+  host crash "$at" && disk_unmount "$at" && disk_mount "$at" && up_again "$at" && [ "$(host wait "$at")" != "" ] || return 1
+  until_true serves "$at" || return 1
+  load_stop && load_sum
+}
+# Read-only when the node starts, and writable again while it tries.
+readonly_at_start() {
+  local at=$1 other=$2
+  load_start "$other"
+  on "$at" systemctl stop raftbankd && mount -o remount,ro "$(disk "$at")" || return 1
+  refused on "$at" systemctl start raftbankd 2>/dev/null || { echo "it started"; return 1; }
   steps_aside "$at" || return 1
   mount -o remount,rw "$(disk "$at")" || return 1
   until_true serves "$at" || return 1
@@ -36,7 +51,7 @@ wrong_clock() {
   local at=$1 other=$2
   mkdir -p "$STAGE/lib" && cp "$(faketime_library)" "$STAGE/lib/" && chmod -R a+rX "$STAGE/lib" || return 1
   on "$at" mkdir -p /run/systemd/system/raftbankd.service.d || return 1
-  printf '[Service]\nEnvironment=LD_PRELOAD=/mnt/lib/libfaketime.so.1 FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1 FAKETIME_TIMESTAMP_FILE=/etc/raftbank/clock\n' \
+  printf '[Service]\nEnvironment=LD_PRELOAD=/mnt/lib/libfaketime.so.1 FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1 FAKETIME_DISABLE_SHM=1 FAKETIME_TIMESTAMP_FILE=/etc/raftbank/clock\n' \
     >"$(host root "$at")/run/systemd/system/raftbankd.service.d/clock.conf"
   echo "+3600s" >"$(host root "$at")/etc/raftbank/clock"
   load_start "$other"
@@ -71,7 +86,8 @@ same_money_on_n3() { [ "$(local_balance n3 alice)" = "$(balance n1 alice)" ]; }
 
 faults_suite() {
   check "a follower's disk is full, is emptied, and it is back" full_disk n2 n1
-  check "a disk is read-only, is writable, and it is back" readonly_disk n3 n1
+  check "a disk turns read-only, the host boots, and it is back" disk_turns_readonly n3 n1
+  check "a disk is read-only at the start, is writable, and it is back" readonly_at_start n3 n1
   check "a clock is wrong, is right, and it is back" wrong_clock n2 n1
   check "n3 has an empty disk and fails once, with 2" lose_disk
   check "it rejoins" rejoin

@@ -6,7 +6,7 @@ upgrade_one() {
   unit=$(unit_of "$name")
   pid=$(property "$name" "$unit" MainPID)
   apt_install "$name" /mnt/deb/new.deb || return 1
-  [ "$(on "$name" dpkg-query -W -f '${Version}' raftbank)" = "$(dpkg-deb -f "$STAGE/deb/new.deb" Version)" ] || { echo "$name: not upgraded"; return 1; }
+  [ "$(on "$name" dpkg-query -W raftbank | cut -f2)" = "$(dpkg-deb -f "$STAGE/deb/new.deb" Version)" ] || { echo "$name: not upgraded"; return 1; }
   [ "$(property "$name" "$unit" MainPID)" != "$pid" ] && on "$name" systemctl is-active --quiet "$unit" || { echo "$name: not restarted"; return 1; }
   # The program that runs is the one that was installed.
   on "$name" sh -c "[ \$(readlink /proc/$(property "$name" "$unit" MainPID)/exe) -ef /usr/bin/$unit ]" || { echo "$name runs another file"; return 1; }
@@ -28,23 +28,28 @@ downgrade_is_refused() {
   refused on n2 env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --allow-downgrades /mnt/deb/toolow.deb >"$STAGE/said" 2>&1 || { echo "it was installed"; return 1; }
   grep "raftbank: the data in /var/lib/raftbank/n2 has format" "$STAGE/said" || { cat "$STAGE/said"; return 1; }
   [ "$(property n2 raftbankd MainPID)" = "$pid" ] && [ "$(on n2 sha256sum /usr/bin/raftbankd)" = "$before" ] || { echo "something was changed"; return 1; }
-  [ "$(on n2 dpkg-query -W -f '${db:Status-Abbrev}' raftbank)" = "ii " ] || { on n2 dpkg-query -W -f '${db:Status-Abbrev}' raftbank; return 1; }
+  on n2 dpkg -l raftbank | grep -q "^ii " || { on n2 dpkg -l raftbank; return 1; }
   serves n2
 }
 # A program that meets data of a later format says so and leaves every byte as it is.
 newer_data_is_refused() {
-  local before
+  local before folder; folder=$(disk n2)/n2
   on n2 systemctl stop raftbankd || return 1
-  on n2 cp -a /var/lib/raftbank/n2/meta /root/meta || return 1
-  printf '\377' | on n2 dd of=/var/lib/raftbank/n2/meta bs=1 seek=8 conv=notrunc status=none || return 1
-  # shellcheck disable=SC2016 # for the host's shell
-  before=$(on n2 sh -c 'cd /var/lib/raftbank/n2 && find . -type f -exec sha256sum {} + | sort')
+  cp -a "$folder/meta" "$STAGE/meta" || return 1
+  # Format 99, and the checksum of all before it at the end.
+  python3 -c 'import struct, sys, zlib
+meta = bytearray(open(sys.argv[1], "rb").read())
+meta[8:12] = struct.pack(">I", 99)
+meta[-4:] = struct.pack(">I", zlib.crc32(meta[:-4]))
+open(sys.argv[1], "wb").write(meta)' "$folder/meta" || return 1
+  before=$(fingerprint "$folder")
   refused on n2 systemctl start raftbankd 2>/dev/null || { echo "it started"; return 1; }
   [ "$(property n2 raftbankd ExecMainStatus)" = 2 ] || { property n2 raftbankd ExecMainStatus; return 1; }
-  [ "$(on n2 sh -c 'cd /var/lib/raftbank/n2 && find . -type f -exec sha256sum {} + | sort')" = "$before" ] || { echo "data was changed"; return 1; }
+  [ "$(fingerprint "$folder")" = "$before" ] || { echo "data was changed"; return 1; }
   on n2 journalctl -u raftbankd -p err -n 1 -o cat --no-pager
-  on n2 cp -a /root/meta /var/lib/raftbank/n2/meta && on n2 systemctl reset-failed raftbankd && on n2 systemctl start raftbankd && until_true serves n2
+  cp -a "$STAGE/meta" "$folder/meta" && on n2 systemctl reset-failed raftbankd && on n2 systemctl start raftbankd && until_true serves n2
 }
+fingerprint() { (cd "$1" && find . -type f -exec sha256sum {} + | sort); }
 
 upgrade_suite() {
   check "a rolling upgrade under load" rolling_upgrade
