@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::debug::DebugAction;
 use crate::doctor::DoctorArgs;
 use crate::verbs::checkpoint::CheckpointArgs;
 use crate::verbs::consistency::ConsistencyArgs;
@@ -223,6 +224,13 @@ Examples:
     Status,
     /// Check this installation: what is wrong, and what helps
     Doctor(DoctorArgs),
+    /// Collect what a bug report needs
+    #[command(after_help = "Example:\n  bankctl debug bundle")]
+    Debug {
+        /// What to do.
+        #[command(subcommand)]
+        action: DebugAction,
+    },
     /// Show role changes, blocks and balances as they change, until Ctrl-C
     #[command(after_help = "Example:\n  bankctl watch")]
     Watch,

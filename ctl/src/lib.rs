@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod batch;
+pub mod debug;
 pub mod demo;
 pub mod describe;
 pub mod dev;
@@ -26,6 +27,7 @@ use clap::error::ErrorKind;
 use raftbank_ledger::Operation;
 
 use crate::args::{Args, DevAction, Format, Verb};
+use crate::debug::DebugAction;
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::verbs::{
@@ -126,6 +128,7 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::Shell => shell::run(context, args).await?,
         Verb::Status => reads::status(context).await?,
         Verb::Doctor(args) => return Ok(doctor::run(context, &args).await),
+        Verb::Debug { action: DebugAction::Bundle(args) } => debug::bundle(context, &args).await?,
         Verb::Watch => reads::watch(context).await?,
         Verb::Partition { action } => admin::partition(context, action).await?,
         Verb::Link { action } => admin::link(context, action).await?,

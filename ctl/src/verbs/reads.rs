@@ -118,7 +118,8 @@ pub async fn status(context: &mut Context) -> Result<(), Failure> {
     }
 }
 
-fn status_json(status: &StatusReply) -> Value {
+/// The object of `status`.
+pub fn status_json(status: &StatusReply) -> Value {
     let members: Vec<Value> = status
         .members
         .iter()
