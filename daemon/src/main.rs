@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match raftbankd::server::run(&args) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("raftbankd: {failure}");
+            eprintln!("{}raftbankd: {failure}", raftbank_service::journal::error_prefix());
             ExitCode::from(failure.exit_code())
         }
     }

@@ -84,8 +84,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 /// A node's life.
 fn serve(args: &Args, config: &Config, bank: Bank) -> Result<u8, Failure> {
     let started = Instant::now();
-    let logging =
-        log::init("raftbankd", &config.log.level, config.log.dir()).map_err(|error| cannot_log(args, error))?;
+    let logging = log::init("raftbankd", &[("NODE", &config.node.id)], &config.log.level, config.log.dir())
+        .map_err(|error| cannot_log(args, error))?;
     let logging = Arc::new(Mutex::new(Some(logging)));
     let data_dir = config.node.data_dir.clone();
     let (exit_code, reason, sticky) = match live(args, config, bank, started, &logging) {

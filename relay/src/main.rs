@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match raftbank_relayd::server::run(&args) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("raftbank-relayd: {failure}");
+            eprintln!("{}raftbank-relayd: {failure}", raftbank_service::journal::error_prefix());
             ExitCode::from(failure.exit_code())
         }
     }

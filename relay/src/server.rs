@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         print!("{}", report(&config));
         return Ok(0);
     }
-    let logging = log::init("raftbank-relayd", &config.log.level, config.log.dir())
+    let logging = log::init("raftbank-relayd", &[], &config.log.level, config.log.dir())
         .map_err(|source| Failure::Log { path: args.config.display().to_string(), source })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,5 @@
-//! Logs: to standard error for the supervisor's journal, and to daily files when a folder is given.
+//! Logs: to the journal in its own protocol where standard error is one of its streams ([`crate::journal`]), else as lines
+//! to standard error; and to daily files when a folder is given.
 //!
 //! Lines of this project's own crates are shown from the given level on, those of other crates from `warn` on. The
 //! lines for files go through a thread of their own; none is dropped: when the disk falls behind by
@@ -19,8 +20,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
-/// Lines that may wait for the disk.
+use crate::journal::{self, Journal};
+
+/// Lines that may wait for the disk, and for the journal.
 pub const QUEUED_LINES_MAX: usize = 8_192;
+/// The name (`name: NOTICE`) of an event of level info that is normal and yet worth an operator's eye: priority 5 in the
+/// journal instead of 6.
+pub const NOTICE: &str = "notice";
 /// Daily files that are kept.
 pub const FILES_MAX: usize = 14;
 
@@ -53,19 +59,31 @@ pub struct Logging {
     name: String,
     filter: reload::Handle<Targets, Registry>,
     output: Output,
+    journal: Option<Journal>,
 }
 
-/// Starts logging for this process. `name` begins the names of the files, as in `raftbankd.2026-01-31.log`.
+/// Starts logging for this process. `name` is the program's and begins the names of the files, as in
+/// `raftbankd.2026-01-31.log`; `about` are fields that each line has in the journal, such as `("NODE", "n1")`.
 ///
 /// # Errors
 /// An unknown level, a folder that cannot be made or written, or a second call.
-pub fn init(name: &str, level: &str, dir: Option<&Path>) -> Result<Logging, LogError> {
+pub fn init(name: &str, about: &[(&str, &str)], level: &str, dir: Option<&Path>) -> Result<Logging, LogError> {
     let (filter, filter_handle) = reload::Layer::new(targets(level)?);
-    let output = Output::default();
-    output.replace(file(name, dir)?);
+    let file = file(name, dir)?;
+    let (journal, without) = match journal::is_stderr().then(|| Journal::start(name, about)) {
+        Some(Ok(journal)) => (Some(journal), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    let output = Output { to_stderr: journal.is_none(), file: Arc::default() };
+    output.replace(file);
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(output.clone());
-    Registry::default().with(filter).with(lines).try_init().map_err(|error| LogError::Already(error.to_string()))?;
-    Ok(Logging { name: name.to_owned(), filter: filter_handle, output })
+    let layers = Registry::default().with(filter).with(lines).with(journal.clone());
+    layers.try_init().map_err(|error| LogError::Already(error.to_string()))?;
+    if let Some(error) = without {
+        tracing::warn!("the journal's socket cannot be used, so lines go to standard error: {error}");
+    }
+    Ok(Logging { name: name.to_owned(), filter: filter_handle, output, journal })
 }
 
 impl Logging {
@@ -85,6 +103,9 @@ impl Logging {
 impl Drop for Logging {
     fn drop(&mut self) {
         self.output.replace(None);
+        if let Some(journal) = &self.journal {
+            journal.flush();
+        }
     }
 }
 
@@ -148,9 +169,10 @@ struct LogFile {
     _guard: WorkerGuard,
 }
 
-/// Where formatted lines go: standard error, and the file of the moment.
-#[derive(Clone, Default)]
+/// Where formatted lines go: standard error, unless the journal gets them, and the file of the moment.
+#[derive(Clone)]
 struct Output {
+    to_stderr: bool,
     file: Arc<Mutex<Option<LogFile>>>,
 }
 
@@ -171,12 +193,13 @@ impl<'a> MakeWriter<'a> for Output {
     type Writer = Tee;
 
     fn make_writer(&'a self) -> Tee {
-        Tee { file: self.lock().as_ref().map(|file| file.writer.clone()) }
+        Tee { to_stderr: self.to_stderr, file: self.lock().as_ref().map(|file| file.writer.clone()) }
     }
 }
 
-/// Writes each line twice. An error of one way does not stop the other, and never the program.
+/// Writes each line to both. An error of one way does not stop the other, and never the program.
 struct Tee {
+    to_stderr: bool,
     file: Option<NonBlocking>,
 }
 
@@ -185,7 +208,9 @@ impl Write for Tee {
         if let Some(file) = &mut self.file {
             let _ = file.write_all(line);
         }
-        let _ = io::stderr().write_all(line);
+        if self.to_stderr {
+            let _ = io::stderr().write_all(line);
+        }
         Ok(line.len())
     }
 
@@ -216,14 +241,14 @@ mod tests {
     #[test]
     fn lines_reach_the_files_and_follow_a_reload() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        assert!(matches!(init("sample", "loud", None), Err(LogError::Level { .. })));
-        assert!(matches!(init("sample", "info", Some(Path::new("/proc/none"))), Err(LogError::Dir { .. })));
+        assert!(matches!(init("sample", &[], "loud", None), Err(LogError::Level { .. })));
+        assert!(matches!(init("sample", &[], "info", Some(Path::new("/proc/none"))), Err(LogError::Dir { .. })));
         // A folder in which no file can be made: the system's own error is kept.
-        let Err(LogError::Dir { source, .. }) = init("sample", "info", Some(Path::new("/proc"))) else { panic!() };
+        let Err(LogError::Dir { source, .. }) = init("sample", &[], "info", Some(Path::new("/proc"))) else { panic!() };
         assert!(source.raw_os_error().is_some(), "{source:?}");
 
-        let logging = init("sample", "info", Some(first.path())).unwrap();
-        assert!(matches!(init("sample", "info", None), Err(LogError::Already(_))));
+        let logging = init("sample", &[], "info", Some(first.path())).unwrap();
+        assert!(matches!(init("sample", &[], "info", None), Err(LogError::Already(_))));
         tracing::info!(target: "raftbankd::node", "one");
         tracing::debug!(target: "raftbankd::node", "two");
         tracing::info!(target: "elsewhere", "three");

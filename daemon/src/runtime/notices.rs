@@ -2,6 +2,7 @@
 
 use raftbank_consensus::{NodeId, Role};
 use raftbank_ledger::NodeName;
+use raftbank_service::log::NOTICE;
 
 use crate::node::Notice;
 
@@ -10,6 +11,7 @@ pub fn log(notice: &Notice, names: &[NodeName]) {
     match notice {
         Notice::Role { role, leader, term } => {
             tracing::info!(
+                name: NOTICE,
                 role = role_name(*role),
                 term,
                 leader = leader.map_or("none", |leader| name(names, leader)),

@@ -89,8 +89,12 @@ impl Bank {
         self.dir.path().join(format!("n{number}.sock"))
     }
 
+    pub fn log_path(&self, number: usize) -> PathBuf {
+        self.dir.path().join(format!("n{number}.log"))
+    }
+
     pub fn log(&self, number: usize) -> String {
-        std::fs::read_to_string(self.dir.path().join(format!("n{number}.log"))).unwrap_or_default()
+        std::fs::read_to_string(self.log_path(number)).unwrap_or_default()
     }
 
     /// Starts a node with further arguments; its standard error goes to a file.
@@ -121,12 +125,10 @@ impl Bank {
         self.nodes[number - 1].as_ref().expect("running").id()
     }
 
-    fn spawn(&mut self, number: usize, mut command: Command) {
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.dir.path().join(format!("n{number}.log")))
-            .expect("a log file");
+    /// Runs a command as the node; its standard error goes to the end of a file.
+    pub fn spawn(&mut self, number: usize, mut command: Command) {
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.log_path(number)).expect("a log file");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.nodes[number - 1] = Some(child.expect("started"));
     }
