@@ -48,10 +48,13 @@ powercut cuts="20":
     cargo run --release -p raftbank-tests --bin powercut -- --cuts {{cuts}}
     cargo run --release -p raftbank-tests --bin powercut -- --cuts {{cuts}} --without-sync
 
-# Install on real systemd hosts and kill the services (root)
-systemd:
-    cargo build --release
-    tests/systemd/run
+# The Debian package
+deb:
+    packaging/build-deb
+
+# Install the package on real systemd hosts; kill, hang, fill, cut, upgrade (root)
+systemd *arguments:
+    tests/systemd/run {{arguments}}
 
 bench:
     cargo run --release -p raftbank-tests --bin bench
