@@ -138,7 +138,8 @@ impl Bank {
         self.command(number).args(arguments).stdin(Stdio::null()).output().expect("run")
     }
 
-    fn command(&self, number: usize) -> Command {
+    /// The program with a node's configuration.
+    pub fn command(&self, number: usize) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_raftbankd"));
         command.arg("--config").arg(self.config(number));
         command
