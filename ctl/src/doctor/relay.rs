@@ -14,15 +14,17 @@ pub async fn check(view: &View) -> Vec<Finding> {
     }
     if let Some(diagnosis) = view.diagnosed().filter(|_| !single) {
         let check = "relay.link";
-        let seconds = diagnosis.relay.since_ms / 1_000;
+        // An older node does not say for how long.
+        let old = view.diagnosis.as_ref().is_ok_and(|diagnosed| diagnosed.old);
+        let time = if old { String::new() } else { format!(", for {} s", diagnosis.relay.since_ms / 1_000) };
         findings.push(match &diagnosis.relay.refused {
             Some(why) => Finding::problem(check, format!("the relay refuses this node: {why}"), remedy(why)),
             None if diagnosis.relay.connected => {
-                Finding::ok(check, format!("the node is connected to the relay, for {seconds} s"))
+                Finding::ok(check, format!("the node is connected to the relay{time}"))
             }
             None => Finding::problem(
                 check,
-                format!("the node is not connected to the relay, for {seconds} s"),
+                format!("the node is not connected to the relay{time}"),
                 "on the relay's machine: systemctl status raftbank-relayd",
             ),
         });
