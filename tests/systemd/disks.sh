@@ -3,7 +3,7 @@
 # all that was not synced. Sourced by `run`.
 
 DISKS=$TARGET/systemd/disks
-DISK_MB=256
+DISK_MB=512
 
 # Where a host's disk is to be seen from here.
 disk() { echo "$DISKS/$1"; }

@@ -1,25 +1,26 @@
 # shellcheck shell=bash
 # One host's disk is full, read-only or gone, or its clock is wrong: it steps aside and says so, the others serve.
 
+ended_with_7() { [ "$(property "$1" raftbankd ExecMainStatus)" = 7 ]; }
 # The node ends with 7 and is tried again, but not several times a second.
 steps_aside() {
   local at=$1 since restarts; since=$(milliseconds)
-  ended() { [ "$(property "$at" raftbankd ExecMainStatus)" = 7 ]; }
-  until_true ended >"$STAGE/said" || { cat "$STAGE/said"; property "$at" raftbankd ExecMainStatus; return 1; }
+  until_true ended_with_7 "$at" >"$STAGE/said" || { cat "$STAGE/said"; property "$at" raftbankd ExecMainStatus; return 1; }
   echo -n "7 after $(($(milliseconds) - since)) ms; "
   restarts=$(property "$at" raftbankd NRestarts)
   sleep 7
   restarts=$(($(property "$at" raftbankd NRestarts) - restarts))
   [ "$restarts" -ge 1 ] && [ "$restarts" -le 3 ] || { echo "$restarts tries in 7 s"; return 1; }
-  echo "$restarts tries in 7 s; \"$(on "$at" journalctl -u raftbankd -p err -n 1 -o cat --no-pager)\""
+  echo "$restarts tries in 7 s; \"$(on "$at" journalctl -t raftbankd -p err -n 1 -o cat --no-pager)\""
 }
 full_disk() {
   local at=$1 other=$2 writer
   load_start "$other"
   disk_fill "$at" || return 1
   # What is written must not fit into what the file has already.
-  on "$other" sh -c 'n=0; while [ ! -e /run/load.stop ] && n=$((n + 1)) && [ $n -le 1000 ]; do
+  on "$other" sh -c 'n=0; while [ ! -e /run/put.stop ] && n=$((n + 1)) && [ $n -le 1000 ]; do
       bankctl put "full-$n" "$(head -c 45000 /dev/urandom | base64 -w0)" >/dev/null 2>&1; done' & writer=$!
+  until_true ended_with_7 "$at" >/dev/null; on "$other" touch /run/put.stop
   steps_aside "$at" || return 1
   disk_empty "$at"
   until_true serves "$at" || return 1

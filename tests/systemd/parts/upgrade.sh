@@ -46,7 +46,7 @@ open(sys.argv[1], "wb").write(meta)' "$folder/meta" || return 1
   refused on n2 systemctl start raftbankd 2>/dev/null || { echo "it started"; return 1; }
   [ "$(property n2 raftbankd ExecMainStatus)" = 2 ] || { property n2 raftbankd ExecMainStatus; return 1; }
   [ "$(fingerprint "$folder")" = "$before" ] || { echo "data was changed"; return 1; }
-  on n2 journalctl -u raftbankd -p err -n 1 -o cat --no-pager
+  on n2 journalctl -t raftbankd -p err -n 1 -o cat --no-pager
   cp -a "$STAGE/meta" "$folder/meta" && on n2 systemctl reset-failed raftbankd && on n2 systemctl start raftbankd && until_true serves n2
 }
 fingerprint() { (cd "$1" && find . -type f -exec sha256sum {} + | sort); }
