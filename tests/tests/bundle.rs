@@ -54,8 +54,9 @@ fn unpack(bundle: &Path, into: &Path) -> Vec<(String, String)> {
 /// Words that must not leave the machine.
 fn secrets(cluster: &Cluster) -> Vec<String> {
     let key = fs::read_to_string(cluster.data(0).join("key")).unwrap();
-    let key = key.trim().rsplit('+').next().unwrap().to_owned();
-    assert!(key.len() > 20, "the end of the key's line");
+    // PRIVATE+KEY+name+id+base64, whose alphabet has a plus sign, too.
+    let key = key.trim().splitn(5, '+').nth(4).unwrap().to_owned();
+    assert!(key.len() > 40, "the end of the key's line");
     [SALT, ACCOUNT, MEMO, AMOUNT, VALUE].into_iter().map(str::to_owned).chain([key]).collect()
 }
 

@@ -23,6 +23,8 @@ use crate::verbs::reads;
 
 /// The newest lines of each unit's journal.
 const JOURNAL_LINES: &str = "2000";
+/// What is asked of each entry; the fields that the daemons add may be accounts.
+const FIELDS: &str = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID,_TRANSPORT";
 /// What is asked of each unit.
 const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,Result,ExecMainCode,ExecMainStatus,\
     ExecMainStartTimestamp,ExecMainExitTimestamp,NRestarts,StatusText,MemoryCurrent,MemoryPeak,TasksCurrent,LimitNOFILE,\
@@ -268,16 +270,15 @@ async fn of_unit(unit: &str, limit: Duration) -> [Part; 2] {
         systemd("systemctl", ["show", "--no-pager", "--property", PROPERTIES, "--", unit], limit),
         systemd(
             "journalctl",
-            ["-u", unit, "-n", JOURNAL_LINES, "-r", "-q", "--no-pager", "--no-hostname", "-o", "short-iso"],
+            ["-u", unit, "-n", JOURNAL_LINES, "-r", "-q", "--no-pager", "-o", "json", "--output-fields", FIELDS],
             limit
         ),
     );
     // The status line is a log line of sorts.
     let state =
         state.map(|text| text.lines().filter(|line| !sift::tells(line)).map(|line| format!("{line}\n")).collect());
-    // Newest first, so that what is cut is old; read the other way round.
-    let journal =
-        journal.map(|text| text.lines().rev().collect::<Vec<_>>().join("\n")).map(|text| sift::journal(&text));
+    // Newest first, so that what is cut is old.
+    let journal = journal.map(|text| sift::journal(&text));
     [Part::new(name("units"), state), Part::new(name("journal"), journal)]
 }
 

@@ -1,7 +1,7 @@
 //! What must not leave the machine: log lines that may tell of accounts, and the secrets that are known here.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use raftbank_wire::api::{ApiReply, ApiRequest};
 use raftbank_wire::client::Client;
@@ -14,37 +14,48 @@ use crate::local::files;
 const REMOVED: &str = "[removed]";
 /// Words of log lines that may name an account, an amount or a memo beside them.
 const TELLING: [&str; 8] = ["account", "balance", "memo", "transfer", "credit", "debit", "amount", "insufficient"];
+/// `info` of syslog; `debug` is above it.
+const PRIORITY_INFO: u8 = 6;
 /// A shorter name is no secret that could be told from a word. A number is not a name.
 const NAME_BYTES_MIN: usize = 3;
 
-/// Keeps of a journal what daemons say at the levels info, warn and error, and what systemd says of them. Lines are
-/// left out that have no level (they may continue one that was left out) or may tell of accounts.
+/// Keeps of a journal what daemons say at the levels info, warn and error, and what systemd says of them. Entries are
+/// left out that may be of a finer level, or may tell of accounts. `text` is what `journalctl -r -o json` prints, one
+/// entry a line, the newest first; the result is in the order of time.
 pub fn journal(text: &str) -> String {
-    let (mut kept, mut left_out) = (String::new(), 0_u64);
-    for line in text.lines() {
-        match kept_of(line) {
-            Some(line) => {
-                kept.push_str(line);
-                kept.push('\n');
-            }
-            None => left_out += 1,
-        }
-    }
+    let entries: Vec<Option<String>> = text.lines().map(kept_of).collect();
+    let left_out = entries.iter().filter(|entry| entry.is_none()).count();
+    let kept: String = entries.into_iter().flatten().rev().collect();
     kept + &format!("({left_out} lines were left out: debug and trace, or such that may tell of accounts)\n")
 }
 
-fn kept_of(line: &str) -> Option<&str> {
-    let (head, said) = line.split_once("]: ")?;
-    if tells(said) {
+/// An entry as a line, if it may be told.
+fn kept_of(line: &str) -> Option<String> {
+    let entry: serde_json::Value = serde_json::from_str(line).ok()?;
+    let text = |key: &str| entry.get(key).and_then(serde_json::Value::as_str);
+    // What is no text, or too long, comes as something else.
+    let message = text("MESSAGE")?;
+    if tells(message) {
         return None;
     }
-    let by_systemd = head.split(' ').any(|word| word.starts_with("systemd["));
-    let has_level = said.split_whitespace().take(2).any(|word| ["INFO", "WARN", "ERROR"].contains(&word));
-    if by_systemd || has_level {
-        return Some(line);
-    }
-    // Where it panicked, not with what words.
-    (said.starts_with("thread '") && said.contains(" panicked at ")).then_some(line)
+    let who = text("SYSLOG_IDENTIFIER").unwrap_or("?");
+    let priority: u8 = text("PRIORITY").and_then(|priority| priority.parse().ok()).unwrap_or(PRIORITY_INFO);
+    let fine = match (who, text("_TRANSPORT")) {
+        // Of the daemon's own making: its level is the priority.
+        ("systemd", _) | (_, Some("journal")) => priority <= PRIORITY_INFO,
+        // A line of standard error has the priority of info unless it says another, whatever its level is.
+        _ => priority < PRIORITY_INFO || has_level(message),
+    };
+    let time: u64 = text("__REALTIME_TIMESTAMP")?.parse().ok()?;
+    let time = humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(time))?);
+    let said = message.replace('\n', "\\n");
+    fine.then(|| format!("{time} {who}[{}] <{priority}>: {said}\n", text("_PID").unwrap_or("?")))
+}
+
+/// A line of a daemon's log at a level that may be told; or where it panicked, not with what words.
+fn has_level(message: &str) -> bool {
+    message.split_whitespace().take(2).any(|word| ["INFO", "WARN", "ERROR"].contains(&word))
+        || (message.starts_with("thread '") && message.contains(" panicked at "))
 }
 
 /// True for a sentence that may name an account or an amount.
@@ -135,25 +146,40 @@ impl Secrets {
 mod tests {
     use super::{Secrets, journal};
 
+    fn entry(who: &str, transport: &str, priority: u8, message: &str) -> String {
+        let entry = serde_json::json!({
+            "__REALTIME_TIMESTAMP": "1767225600000000", "_PID": "7", "SYSLOG_IDENTIFIER": who, "_TRANSPORT": transport,
+            "PRIORITY": priority.to_string(), "MESSAGE": message,
+        });
+        entry.to_string()
+    }
+
     #[test]
     fn a_journal_keeps_what_cannot_tell_of_accounts() {
-        let head = "2026-01-01T00:00:00+0000 raftbankd[7]: 2026-01-01T00:00:00Z ";
+        let head = "2026-01-01T00:00:00Z ";
         let lines = [
-            format!("{head} INFO raftbankd::runtime::notices: block committed height=7"),
-            format!("{head} WARN raftbankd: the disk took 1200 ms for one sync"),
-            format!("{head}DEBUG raftbankd: height=7 who=\"mallory\" after=5"),
-            format!("{head}TRACE raftbankd: mallory"),
-            format!("{head}ERROR raftbankd: the Balance of mallory is 5"),
-            "2026-01-01T00:00:00+0000 raftbankd[7]: mallory, a line that goes on".to_owned(),
-            "mallory".to_owned(),
-            "2026-01-01T00:00:00+0000 raftbankd[7]: thread 'store' panicked at daemon/src/x.rs:1:2:".to_owned(),
-            "2026-01-01T00:00:00+0000 systemd[1]: raftbankd.service: Main process exited, code=exited, status=6"
-                .to_owned(),
+            entry("raftbankd", "journal", 6, "block committed height=7"),
+            entry("raftbankd", "journal", 4, "slow: 1200 ms\nand more"),
+            entry("raftbankd", "journal", 7, "who=mallory after=5"),
+            entry("raftbankd", "journal", 3, "the Balance of mallory is 5"),
+            entry("raftbankd", "stdout", 6, &format!("{head} INFO raftbankd: old style")),
+            entry("raftbankd", "stdout", 6, &format!("{head}DEBUG raftbankd: who=mallory")),
+            entry("raftbankd", "stdout", 6, "mallory, a line that goes on"),
+            entry("raftbankd", "stdout", 3, "raftbankd: data folder missing"),
+            entry("raftbankd", "stdout", 6, "thread 'store' panicked at daemon/src/x.rs:1:2:"),
+            entry("systemd", "journal", 5, "raftbankd.service: Main process exited, code=exited, status=6"),
+            entry("raftbankd", "journal", 6, "cut mallory")[..60].to_owned(),
+            "{\"MESSAGE\":[109,97],\"__REALTIME_TIMESTAMP\":\"1\"}".to_owned(),
         ];
         let kept = journal(&lines.join("\n"));
         assert!(!kept.contains("mallory"), "{kept}");
-        for part in ["block committed", "1200 ms", "panicked", "status=6", "(5 lines were left out"] {
-            assert!(kept.contains(part), "{part}: {kept}");
+        let told: Vec<&str> = kept.lines().collect();
+        assert_eq!(told.len(), 7, "{kept}");
+        assert_eq!(told[5], "2026-01-01T00:00:00.000Z raftbankd[7] <6>: block committed height=7");
+        let parts =
+            ["status=6", "panicked", "folder missing", "old style", "1200 ms\\nand", "committed", "(6 lines were"];
+        for (line, part) in told.iter().zip(parts) {
+            assert!(line.contains(part), "{part}: {kept}");
         }
     }
 
