@@ -62,12 +62,10 @@ impl Place {
         Self { socket, config: Some(config.to_owned()), ..Self::default() }
     }
 
-    /// One of several nodes of a host: they share a configuration, and their units set what differs. A file of its own
-    /// comes first.
+    /// One of several nodes of a host: they share a configuration, and their units set what differs.
     fn instance(self, name: &str, root: &Path) -> Self {
         let etc = root.join("etc/raftbank");
-        let own = etc.join(format!("{name}.toml"));
-        let config = if own.exists() { own } else { etc.join("raftbankd.toml") };
+        let config = etc.join("raftbankd.toml");
         let data = root.join(format!("var/lib/raftbank-{name}/{name}"));
         let mut environment = vec![
             ("RAFTBANKD_NODE__ID".to_owned(), name.to_owned()),

@@ -158,6 +158,17 @@ doctor_is_content() {
     on "$name" bankctl doctor >"$STAGE/said" 2>&1 || { cat "$STAGE/said"; return 1; }
   done
 }
+# What a bug report needs, from a real journal and real units, and no secret of it.
+bundle_holds_no_secrets() {
+  local folder; folder=$(host root n1)/root/bundle
+  on n1 bankctl debug bundle --out /root/bundle.tar.gz >"$STAGE/said" 2>&1 || { cat "$STAGE/said"; return 1; }
+  mkdir -p "$folder" && tar -xzf "$(host root n1)/root/bundle.tar.gz" -C "$folder" || return 1
+  grep -rq "role changed" "$folder" || { echo "no journal in it"; cat "$folder"/*/MANIFEST.txt "$folder"/MANIFEST.txt; return 1; }
+  for secret in "$(sed -n 's/^salt = "\(.*\)"/\1/p' "$(host root n1)/etc/raftbank/genesis.toml")" "$(tr -d '\n' <"$(disk n1)/n1/key")" alice; do
+    refused grep -rqF -- "$secret" "$folder" || { echo "\"$secret\" is in $(grep -rlF -- "$secret" "$folder" | head -n 1)"; return 1; }
+  done
+  find "$folder" -type f | wc -l
+}
 unconfigured_status_helps() {
   refused on n1 bankctl status >"$STAGE/said" 2>&1 || return 1
   grep -q "/etc/raftbank/" "$STAGE/said" || { cat "$STAGE/said"; return 1; }
@@ -190,6 +201,7 @@ install_suite() {
   check "only the group may ask" only_the_group_may_ask
   check "the journal has priorities and fields" journal_has_fields
   check "bankctl doctor finds nothing" doctor_is_content
+  check "the debug bundle holds the journal and no secrets" bundle_holds_no_secrets
   check "the node reloads" reload n1 raftbankd
   check "the relay reloads" reload relay raftbank-relayd
   check "a relay beside a node is stopped, the node's socket stays" relay_beside_node_stops
