@@ -28,8 +28,8 @@ downgrade_is_refused() {
   refused on n2 env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --allow-downgrades /mnt/deb/toolow.deb >"$STAGE/said" 2>&1 || { echo "it was installed"; return 1; }
   grep "raftbank: the data in /var/lib/raftbank/n2 has format" "$STAGE/said" || { cat "$STAGE/said"; return 1; }
   [ "$(property n2 raftbankd MainPID)" = "$pid" ] && [ "$(on n2 sha256sum /usr/bin/raftbankd)" = "$before" ] || { echo "something was changed"; return 1; }
-  on n2 dpkg -l raftbank | grep -q "^ii " || { on n2 dpkg -l raftbank; return 1; }
-  serves n2
+  on n2 dpkg -s raftbank >"$STAGE/said" 2>&1 && grep -qx "Status: install ok installed" "$STAGE/said" || { cat "$STAGE/said"; return 1; }
+  serves n2 || { echo "n2 does not serve"; return 1; }
 }
 # A program that meets data of a later format says so and leaves every byte as it is.
 newer_data_is_refused() {
