@@ -125,6 +125,7 @@ gap() {
 # Nothing acknowledged may be missing: every id that any client saw committed is in the chain, exactly once.
 nothing_lost() {
   local at=$1 lost
+  [ -s "$STAGE/acknowledged" ] || { echo "nothing was acknowledged"; return 1; }
   on "$at" bankctl export >"$STAGE/chain" || return 1
   grep -o '"id":"[^"]*"' "$STAGE/chain" | cut -d'"' -f4 | sort >"$STAGE/ids"
   [ -z "$(uniq -d "$STAGE/ids")" ] || { echo "twice in the chain: $(uniq -d "$STAGE/ids" | head -n 1)"; return 1; }
