@@ -2,6 +2,14 @@
 # One host's disk is full, read-only or gone, or its clock is wrong: it steps aside and says so, the others serve.
 
 ended_with_7() { [ "$(property "$1" raftbankd ExecMainStatus)" = 7 ]; }
+# doctor_finds AT CHECK: bankctl doctor says that this is a problem, and ends with 1.
+doctor_finds() {
+  local code; on "$1" bankctl -o json doctor >"$STAGE/said" 2>&1; code=$?
+  [ "$code" = 1 ] || { echo "doctor ends with $code: $(cat "$STAGE/said")"; return 1; }
+  python3 -c 'import json, sys
+found = [f["check"] for f in json.load(open(sys.argv[1]))["findings"] if f["level"] == "problem"]
+sys.exit(None if sys.argv[2] in found else f"problems: {found}")' "$STAGE/said" "$2"
+}
 # The node ends with 7 and is tried again, but not several times a second.
 steps_aside() {
   local at=$1 since restarts; since=$(milliseconds)
@@ -11,6 +19,7 @@ steps_aside() {
   sleep 7
   restarts=$(($(property "$at" raftbankd NRestarts) - restarts))
   [ "$restarts" -ge 1 ] && [ "$restarts" -le 3 ] || { echo "$restarts tries in 7 s"; return 1; }
+  doctor_finds "$at" unit.node || return 1
   echo "$restarts tries in 7 s; \"$(on "$at" journalctl -t raftbankd -p err -n 1 -o cat --no-pager)\""
 }
 full_disk() {
@@ -60,7 +69,7 @@ wrong_clock() {
   skewed() { [ "$(condition "$at")" = clock_skew ]; }
   until_true skewed || return 1
   case $(property "$at" raftbankd StatusText) in *clock_skew*) ;; *) property "$at" raftbankd StatusText; return 1 ;; esac
-  refused on "$at" bankctl doctor >"$STAGE/said" 2>&1 && grep -qi clock "$STAGE/said" || { echo "doctor: $(cat "$STAGE/said")"; return 1; }
+  doctor_finds "$at" clock.offset || return 1
   # The others are gone for a moment each, and still it does not lead: no block bears its time.
   on "$(leader)" systemctl restart raftbankd && until_true serves "$other" >/dev/null && [ "$(leader)" != "$at" ] || { echo "it leads"; return 1; }
   echo "+0" >"$(host root "$at")/etc/raftbank/clock"

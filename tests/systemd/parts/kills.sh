@@ -35,27 +35,31 @@ the_leader() { echo "$(leader) raftbankd"; }
 a_follower() { echo "$(follower) raftbankd"; }
 the_relay() { echo "relay raftbank-relayd"; }
 
+pids() { local name; for name in $HOSTS; do echo "$name $(property "$name" "$(unit_of "$name")" MainPID)"; done; }
 kill_all() {
-  local name since
+  local name since before jobs=""
   # shellcheck disable=SC2086 # a list
   load_start $NODES
   sleep 0.5
+  before=$(pids)
   since=$(milliseconds)
-  for name in $HOSTS; do on "$name" systemctl kill -s KILL "$(unit_of "$name")" & done
-  wait %?kill 2>/dev/null
-  sleep 1
+  for name in $HOSTS; do on "$name" systemctl kill -s KILL "$(unit_of "$name")" & jobs="$jobs $!"; done
+  for job in $jobs; do wait "$job" || return 1; done
+  all_new() { [ -z "$(comm -12 <(echo "$before" | sort) <(pids | sort))" ]; }
+  until_true all_new >"$STAGE/said" || { cat "$STAGE/said"; return 1; }
   settle && load_stop && load_sum || return 1
   echo "    without service: $(gap "$since") ms"
 }
 # hang AT UNIT: a process that does nothing any more is ended by its watchdog and started again.
 hang() {
-  local at=$1 unit=$2 restarts pid since
+  local at=$1 unit=$2 restarts pid since cursor
+  cursor=$(on "$at" journalctl -n 0 --show-cursor -q --no-pager | sed -n 's/^-- cursor: //p')
   restarts=$(property "$at" "$unit" NRestarts) pid=$(property "$at" "$unit" MainPID)
   since=$(milliseconds)
   on "$at" kill -STOP "$pid" || return 1
   returned() { [ "$(property "$at" "$unit" NRestarts)" -gt "$restarts" ] && on "$at" systemctl is-active --quiet "$unit"; }
   until_true returned >"$STAGE/said.$at" || { cat "$STAGE/said.$at"; return 1; }
-  on "$at" journalctl -u "$unit" --no-pager -o cat -n 50 | grep -q "Watchdog timeout" || { echo "not by the watchdog"; return 1; }
+  on "$at" journalctl -u "$unit" --no-pager -o cat --after-cursor "$cursor" | grep "Watchdog timeout" >/dev/null || { echo "not by the watchdog"; return 1; }
   echo "$at restarted after $(($(milliseconds) - since)) ms; "
 }
 hang_leader_and_relay() {

@@ -16,12 +16,15 @@ solo_start() {
 solo_ctl() { local at=$1; shift; solo bankctl -o json --socket "/run/raftbank/$at/raftbankd.sock" "$@"; }
 solo_serves() { solo_ctl "$1" balance alice >/dev/null; }
 users_of_their_own() {
-  local name users
+  local name users user
   users=$(for name in $NODES; do solo stat -c %u "/proc/$(property solo "raftbankd@$name" MainPID)"; done | sort -u | wc -l)
   [ "$users" = 3 ] || { echo "$users users"; return 1; }
-  # None reads another's key, not even with the group that all have in common.
-  name=$(solo stat -c %U "/proc/$(property solo raftbankd@n1 MainPID)")
-  refused solo setpriv --reuid "$name" --regid raftbank --clear-groups cat /var/lib/raftbank-n2/n2/key 2>/dev/null || { echo "$name reads the key of n2"; return 1; }
+  # None reads another's key, not even with the group that all have in common. A dynamic user has no name outside.
+  user=$(solo stat -c %u "/proc/$(property solo raftbankd@n1 MainPID)")
+  key_from_inside() { solo nsenter -t "$(property solo "raftbankd@$1" MainPID)" -m setpriv --reuid "$user" --regid "$(solo stat -c %g /run/raftbank)" --clear-groups cat "$2" 2>/dev/null | grep -q ^PRIVATE; }
+  key_from_inside n1 /var/lib/raftbank-n1/n1/key || { echo "n1's user $user cannot read its own key"; return 1; }
+  refused key_from_inside n1 /var/lib/raftbank-n2/n2/key || { echo "n1's user reads the key of n2"; return 1; }
+  refused key_from_inside n2 /var/lib/raftbank-n2/n2/key || { echo "n1's user reads the key of n2, from inside"; return 1; }
 }
 one_stops_the_others_stay() {
   solo systemctl stop raftbankd@n2 raftbank-relayd && solo test -S /run/raftbank/n1/raftbankd.sock && solo test -S /run/raftbank/n3/raftbankd.sock || return 1
@@ -52,6 +55,12 @@ solo_reboot() {
   host poweroff solo && host up solo 20 "--bind-ro=$STAGE:/mnt" && [ "$(host wait solo)" = running ] && until_true solo_serves n1
 }
 
+solo_purge() {
+  apt_away solo purge || return 1
+  solo sh -c 'for left in /etc/raftbank /run/raftbank /var/log/raftbank-n1 /var/log/private/raftbank-n1 /etc/systemd/system/multi-user.target.wants/raftbankd@n1.service; do
+      if [ -e $left ] || [ -L $left ]; then echo "$left is still there"; exit 1; fi; done; [ -f /var/lib/private/raftbank-n1/n1/meta ]'
+}
+
 several_suite() {
   must "a fifth host" solo_up
   must "a relay and three nodes on it" solo_start
@@ -62,5 +71,6 @@ several_suite() {
   check "an upgrade restarts them" instances_are_restarted_by_an_upgrade
   check "the target stops and starts them all" solo_target
   check "they are back after a boot" solo_reboot
+  check "a purge keeps their books and nothing else" solo_purge
   check "the host shuts down" host poweroff solo
 }
