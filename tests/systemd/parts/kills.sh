@@ -52,14 +52,13 @@ kill_all() {
 }
 # hang AT UNIT: a process that does nothing any more is ended by its watchdog and started again.
 hang() {
-  local at=$1 unit=$2 restarts pid since cursor
-  cursor=$(on "$at" journalctl -n 0 --show-cursor -q --no-pager | sed -n 's/^-- cursor: //p')
+  local at=$1 unit=$2 restarts pid since
   restarts=$(property "$at" "$unit" NRestarts) pid=$(property "$at" "$unit" MainPID)
   since=$(milliseconds)
   on "$at" kill -STOP "$pid" || return 1
   returned() { [ "$(property "$at" "$unit" NRestarts)" -gt "$restarts" ] && on "$at" systemctl is-active --quiet "$unit"; }
   until_true returned >"$STAGE/said.$at" || { cat "$STAGE/said.$at"; return 1; }
-  on "$at" journalctl -u "$unit" --no-pager -o cat --after-cursor "$cursor" | grep "Watchdog timeout" >/dev/null || { echo "not by the watchdog"; return 1; }
+  on "$at" journalctl -u "$unit" --no-pager -o cat --since "@$((since / 1000))" | grep "Watchdog timeout" >/dev/null || { echo "not by the watchdog"; return 1; }
   echo "$at restarted after $(($(milliseconds) - since)) ms; "
 }
 hang_leader_and_relay() {
