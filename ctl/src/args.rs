@@ -1,10 +1,11 @@
 //! The command line of `bankctl`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::bench::BenchArgs;
 use crate::debug::DebugAction;
 use crate::doctor::DoctorArgs;
 use crate::verbs::checkpoint::CheckpointArgs;
@@ -39,15 +40,15 @@ Exit codes:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bankctl", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Args {
-    /// The node's Unix socket.
+    /// The node's Unix socket; `bench` takes several.
     #[arg(
-        long,
+        long = "socket",
         global = true,
         env = "BANKCTL_SOCKET",
         value_name = "PATH",
         default_value = "/run/raftbank/raftbankd.sock"
     )]
-    pub socket: PathBuf,
+    pub sockets: Vec<PathBuf>,
 
     /// The relay's Unix socket, for `partition` and `link`.
     #[arg(
@@ -70,6 +71,13 @@ pub struct Args {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+impl Args {
+    /// The node's socket; the first of several.
+    pub fn socket(&self) -> &Path {
+        self.sockets.first().map_or(Path::new(""), PathBuf::as_path)
+    }
 }
 
 /// How results are printed.
@@ -315,6 +323,8 @@ Examples:
         #[command(subcommand)]
         action: DevAction,
     },
+    /// Measure how fast a running bank is; writes to it
+    Bench(BenchArgs),
     /// A narrated tour: transfers, a partition, a killed leader, recovery, verification
     #[command(after_help = "Example:\n  bankctl demo")]
     Demo {

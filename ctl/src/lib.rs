@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod batch;
+pub mod bench;
 pub mod debug;
 pub mod demo;
 pub mod describe;
@@ -48,6 +49,11 @@ pub fn run() -> u8 {
             return 1;
         }
     };
+    if let (Some(second), false) = (args.sockets.get(1), matches!(args.verb, Verb::Bench(_))) {
+        let message = format!("a second --socket, {}: only `bench` asks several nodes", second.display());
+        Out::new(args.output).failure(&Failure::usage("usage", message));
+        return 2;
+    }
     let mut context = Context::new(&args);
     let done = runtime.block_on(dispatch(&mut context, &args));
     // Does not wait for a look at a disk that hangs.
@@ -152,6 +158,7 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
             dev::up(&dir, dev::Options { nodes, restart: !no_restart, slow }).await?;
         }
         Verb::Dev { action: DevAction::Start { node, dir } } => dev::start(&dir, &node, context.timeout).await?,
+        Verb::Bench(bench) => return bench::run(context, &args.sockets, &bench).await,
         Verb::Demo { keep } => demo::run(context.out, keep).await?,
     }
     Ok(0)

@@ -116,7 +116,7 @@ impl Teller {
                 return true;
             }
         };
-        if matches!(args.verb, Verb::Shell | Verb::Dev { .. } | Verb::Demo { .. }) {
+        if matches!(args.verb, Verb::Shell | Verb::Dev { .. } | Verb::Bench(_) | Verb::Demo { .. }) {
             note("error: this verb does not run inside the shell");
             return true;
         }

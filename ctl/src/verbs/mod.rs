@@ -44,7 +44,7 @@ impl Context {
     /// From the command line.
     pub fn new(args: &Args) -> Self {
         Self {
-            node: Session::new(&args.socket, Daemon::Node, args.timeout),
+            node: Session::new(args.socket(), Daemon::Node, args.timeout),
             relay: Session::new(&args.relay_socket, Daemon::Relay, args.timeout),
             out: Out::new(args.output),
             timeout: args.timeout,
