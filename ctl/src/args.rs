@@ -40,7 +40,7 @@ Exit codes:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bankctl", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Args {
-    /// The node's Unix socket; `bench` takes several.
+    /// The node's Unix socket. `bench` takes several, each with a --socket of its own.
     #[arg(
         long = "socket",
         global = true,

@@ -49,9 +49,8 @@ pub fn run() -> u8 {
             return 1;
         }
     };
-    if let (Some(second), false) = (args.sockets.get(1), matches!(args.verb, Verb::Bench(_))) {
-        let message = format!("a second --socket, {}: only `bench` asks several nodes", second.display());
-        Out::new(args.output).failure(&Failure::usage("usage", message));
+    if let Err(failure) = sockets(&args) {
+        Out::new(args.output).failure(&failure);
         return 2;
     }
     let mut context = Context::new(&args);
@@ -68,6 +67,25 @@ pub fn run() -> u8 {
             failure.exit_code()
         }
     }
+}
+
+/// Several sockets make sense to `bench` alone.
+fn sockets(args: &Args) -> Result<(), Failure> {
+    if !matches!(args.verb, Verb::Bench(_)) {
+        return match args.sockets.get(1) {
+            None => Ok(()),
+            Some(second) => {
+                let message = format!("a second --socket, {}: only `bench` asks several nodes", second.display());
+                Err(Failure::usage("usage", message))
+            }
+        };
+    }
+    // Those behind a verb take the place of those before it, which must not happen to anyone in silence.
+    let is_one = |word: &std::ffi::OsString| word == "--socket" || word.as_encoded_bytes().starts_with(b"--socket=");
+    if std::env::args_os().filter(is_one).count() > args.sockets.len() {
+        return Err(Failure::usage("usage", "give all --socket before `bench`, or all behind it"));
+    }
+    Ok(())
 }
 
 /// What clap refuses is wrong usage, in JSON too if that was asked for.

@@ -78,3 +78,32 @@ fn files_and_heights_are_where_they_belong() {
         parse(line).expect_err(line);
     }
 }
+
+#[test]
+fn a_measurement_has_bounds() {
+    for line in [
+        "bench",
+        "bench --mode batch --clients 10000 --batch 100000 --accounts 10000000 --seconds 86400 --skew hot --yes",
+        "bench --mode single --clients 1 --batch 1 --accounts 2 --seconds 1 --skew zipf --rate 1000000",
+        "bench --mode read --rate 0.01 --skew uniform",
+        "--socket a --socket b bench",
+        "bench --socket a --socket b",
+    ] {
+        parse(line).expect(line);
+    }
+    for (flag, values) in [
+        ("--clients", ["0", "10001", "-1", "x"]),
+        ("--batch", ["0", "100001", "1.5", ""]),
+        ("--accounts", ["1", "10000001", "-2", "4294967298"]),
+        ("--seconds", ["0", "86401", "1s", "-1"]),
+        ("--rate", ["0", "1000001", "nan", "inf"]),
+        ("--skew", ["cold", "", "0", "HOT "]),
+        ("--mode", ["write", "", "all", "single,read"]),
+    ] {
+        for value in values {
+            let error = Args::try_parse_from(["bankctl", "bench", flag, value]).expect_err(value);
+            assert_eq!(error.exit_code(), 2, "{flag} {value}");
+            assert!(error.to_string().contains(flag), "{error}");
+        }
+    }
+}

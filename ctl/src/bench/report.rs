@@ -34,9 +34,13 @@ pub fn announcement(args: &BenchArgs, plan: &Plan, run: &str) -> String {
          world to each, where they are not there yet\n",
         args.accounts
     );
+    let nodes = match plan.sockets.len() {
+        1 => "one node".to_owned(),
+        nodes => format!("{nodes} nodes"),
+    };
     let how = match plan.rate {
-        None => format!("by {} clients", plan.clients),
-        Some(rate) => format!("at {rate} requests a second"),
+        None => format!("by {} clients of {nodes}", plan.clients),
+        Some(rate) => format!("at {rate} requests a second to {nodes}"),
     };
     let _ = match args.mode {
         Mode::Read => writeln!(text, "  nothing else: balances are read {how} for {seconds} s"),
