@@ -53,6 +53,13 @@ fn bankctl(cluster: &Cluster, nodes: &[usize], arguments: &str) -> Command {
     command
 }
 
+/// A bank that serves.
+async fn bank(nodes: usize) -> Cluster {
+    let mut cluster = Cluster::start(Plan::new(nodes).unwrap()).await.unwrap();
+    cluster.leader().await.unwrap();
+    cluster
+}
+
 /// The exit code and the object.
 fn end(output: &Output) -> (i32, Value) {
     let object = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
@@ -69,7 +76,7 @@ fn number(object: &Value, key: &str) -> u64 {
 
 /// A measurement whose clients are at work.
 fn begin(cluster: &Cluster, nodes: &[usize], arguments: &str) -> Child {
-    let mut command = bankctl(cluster, nodes, &format!("{arguments}"));
+    let mut command = bankctl(cluster, nodes, arguments);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
@@ -113,7 +120,7 @@ fn ids(cluster: &Cluster, prefix: &str) -> (usize, usize) {
 
 #[tokio::test]
 async fn every_mode_counts_what_the_chain_says() {
-    let cluster = Cluster::start(Plan::new(3).unwrap()).await.unwrap();
+    let cluster = bank(3).await;
     for (arguments, nodes) in [
         ("--accounts 50 --clients 6", &[0, 1, 2][..]),
         ("--accounts 50 --clients 3 --mode batch --batch 40 --skew hot", &[0, 1, 2]),
@@ -161,7 +168,7 @@ async fn every_mode_counts_what_the_chain_says() {
 
 #[tokio::test]
 async fn a_node_that_is_killed_makes_errors_and_the_worst_decides_the_exit_code() {
-    let mut cluster = Cluster::start(Plan::new(3).unwrap()).await.unwrap();
+    let mut cluster = bank(3).await;
     assert_eq!(bench(&cluster, &[0], "--accounts 2 --seconds 1 --timeout 30s").0, 0);
     for (mode, exit_code, code) in [("single", 5, "outcome_unknown"), ("read", 4, "unreachable")] {
         cluster.converged().await.unwrap();
@@ -187,7 +194,7 @@ async fn a_node_that_is_killed_makes_errors_and_the_worst_decides_the_exit_code(
 
 #[tokio::test]
 async fn a_stall_is_in_the_latency_of_what_fell_due_in_it() {
-    let mut cluster = Cluster::start(Plan::new(3).unwrap()).await.unwrap();
+    let mut cluster = bank(3).await;
     let leader = cluster.leader().await.unwrap();
     let node = (leader + 1) % 3;
     let arguments = "--timeout 30s bench --accounts 2 --clients 4 --rate 100 --seconds 8";
@@ -206,7 +213,7 @@ async fn a_stall_is_in_the_latency_of_what_fell_due_in_it() {
 
 #[tokio::test]
 async fn ctrl_c_prints_what_was_measured_so_far() {
-    let cluster = Cluster::start(Plan::new(1).unwrap()).await.unwrap();
+    let cluster = bank(1).await;
     let child = begin(&cluster, &[0], "bench --accounts 2 --clients 2 --seconds 86400");
     tokio::time::sleep(Duration::from_secs(4)).await;
     kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
@@ -216,8 +223,33 @@ async fn ctrl_c_prints_what_was_measured_so_far() {
 }
 
 #[tokio::test]
+async fn accounts_that_were_left_half_set_up_are_finished_by_the_next_run() {
+    let cluster = bank(1).await;
+    let mut command = bankctl(&cluster, &[0], "bench --accounts 10000000 --timeout 30s");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    // Into the second of the chunks that are set up one after the other.
+    while books(&cluster).1 < 5_000 {
+        assert!(Instant::now() < deadline, "no accounts are opened");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    let (code, object) = end(&child.wait_with_output().unwrap());
+    assert_eq!((code, object["error"]["code"].as_str()), (4, Some("interrupted")), "{object}");
+    // More than what may still be under way.
+    let all = books(&cluster).1 + 5_000;
+    let arguments = format!("--accounts {all} --seconds 1 --clients 8 --timeout 30s");
+    let (code, object) = bench(&cluster, &[0], &arguments);
+    assert_eq!((code, number(&object, "refused")), (0, 0), "{object}");
+    assert_eq!(books(&cluster), ("0".to_owned(), all));
+    for prefix in ["bench-open-", "bench-credit-"] {
+        assert_eq!(ids(&cluster, prefix), (all, all));
+    }
+}
+
+#[tokio::test]
 async fn only_bench_takes_several_sockets_and_none_is_lost() {
-    let cluster = Cluster::start(Plan::new(1).unwrap()).await.unwrap();
+    let cluster = bank(1).await;
     let (code, object) = end(&bankctl(&cluster, &[0, 0], "status").output().unwrap());
     assert_eq!((code, object["error"]["code"].as_str()), (2, Some("usage")), "{object}");
     let behind = format!("bench --seconds 1 --socket {}", cluster.socket(0).display());

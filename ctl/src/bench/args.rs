@@ -24,14 +24,24 @@ pub struct BenchArgs {
     #[arg(long, value_enum, value_name = "MODE", default_value = "single")]
     pub mode: Mode,
     /// Clients with one request under way each, 1 to 10000; with --rate the most requests under way.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(
+        long, value_name = "N", allow_negative_numbers = true,
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=10_000),
+    )]
     pub clients: u32,
     /// Transfers in a batch, 1 to 100000.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 8_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(
+        long, value_name = "N", allow_negative_numbers = true,
+        default_value_t = 8_000,
+        value_parser = clap::value_parser!(u32).range(1..=100_000),
+    )]
     pub batch: u32,
     /// Accounts, 2 to 10000000; those that do not exist are opened and credited first.
     #[arg(
-        long, value_name = "N", allow_negative_numbers = true, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=10_000_000)
+        long, value_name = "N", allow_negative_numbers = true,
+        default_value_t = 1_000,
+        value_parser = clap::value_parser!(u32).range(2..=10_000_000),
     )]
     pub accounts: u32,
     /// Requests that fall due each second in all, 0.01 to 1000000, however slow the answers are; without it each client
@@ -39,7 +49,11 @@ pub struct BenchArgs {
     #[arg(long, value_name = "R", allow_negative_numbers = true, value_parser = rate)]
     pub rate: Option<f64>,
     /// How long to measure, 1 to 86400, after one second of warm-up that is not counted.
-    #[arg(long, value_name = "S", allow_negative_numbers = true, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(
+        long, value_name = "S", allow_negative_numbers = true,
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=86_400),
+    )]
     pub seconds: u32,
     /// Which accounts are chosen.
     #[arg(long, value_enum, value_name = "SKEW", default_value = "uniform")]
