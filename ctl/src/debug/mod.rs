@@ -1,7 +1,7 @@
 //! `debug bundle`: one file with what a bug report needs, and without what is nobody else's business.
 //!
 //! Left out by construction: keys, the salt, accounts, balances, memos, and values of environment variables. What is
-//! taken from logs goes through [`sift`]; and at last every part is searched for the secrets that are known here. A part
+//! taken from logs goes through `sift`; and at last every part is searched for the secrets that are known here. A part
 //! that cannot be had leaves its reason in `MANIFEST.txt`.
 
 mod parts;
