@@ -59,6 +59,10 @@ systemd *arguments:
 bench:
     cargo run --release -p raftbank-tests --bin bench
 
+# Measure a running bank: `just measure --mode read` (sockets by --socket)
+measure *arguments:
+    cargo run --release -p bankctl -- bench {{arguments}}
+
 # What trees, proofs and signatures cost
 bench-proofs:
     cargo run --release -p raftbank-tests --bin bench_proofs
