@@ -44,7 +44,7 @@ impl Bank {
     pub fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         let fail = |what: String| Failure::Genesis { path: path.to_owned(), what };
         let genesis: Genesis =
-            toml::from_str(text).map_err(|error| fail(format!("is not valid: {}", one_line(&error.to_string()))))?;
+            toml::from_str(text).map_err(|error| fail(format!("is not valid: {}", unquoted(text, &error))))?;
         let block = genesis.block().map_err(|error| fail(format!("is not valid: {error}")))?;
         Ok(Self {
             cluster_id: block.hash(),
@@ -71,8 +71,35 @@ impl Bank {
     }
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// Keys of a genesis file, which may be told; what stands beside them may not.
+const KEYS: [&str; 11] =
+    ["name", "salt", "members", "difficulty", "time_ms", "accounts", "balance", "transfers", "from", "to", "amount"];
+
+/// Where the file is wrong, and how, without its text: the line may be the salt, and its value somebody's balance.
+fn unquoted(text: &str, error: &toml::de::Error) -> String {
+    let what = without_values(error.message());
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return what };
+    let number = before.matches('\n').count() + 1;
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    let key = line.split('=').next().map(str::trim).filter(|key| KEYS.contains(key));
+    match key {
+        Some(key) => format!("line {number}, {key}: {what}"),
+        None => format!("line {number}: {what}"),
+    }
+}
+
+/// A message of the parser on one line. Serde quotes the value that it did not expect: "invalid type: floating point
+/// `1.5`, expected u64".
+fn without_values(message: &str) -> String {
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let Some((kind, rest)) = message.split_once(": ").filter(|(kind, _)| kind.starts_with("invalid ")) else {
+        return message;
+    };
+    // The last: a value may have the word in it.
+    let expected = rest.rfind(", expected ").map_or("", |at| &rest[at..]);
+    let unexpected = rest.split(['`', '"']).next().unwrap_or_default();
+    // Without a quote there is no value: "invalid type: map, expected a sequence".
+    if unexpected.len() == rest.len() { message } else { format!("{kind}: {}{expected}", unexpected.trim_end()) }
 }
 
 #[cfg(test)]
@@ -122,6 +149,24 @@ balance = 100
             let message = load(&text).expect_err("must be refused");
             assert!(message.contains(word) && message.contains("genesis.toml"), "{word:?} missing in {message:?}");
             assert!(!message.contains('\n'), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn no_value_of_the_file_is_quoted() {
+        for (text, words) in [
+            (GOOD.replace("\"a salt\"", "\"s4lt"), ["line 3", "salt"]),
+            (GOOD.replace("\"a salt\"", "s4lt"), ["line 3", "salt"]),
+            (GOOD.replace("\"a salt\"", "31337"), ["line 3", "salt"]),
+            (GOOD.replace("\"a salt\"", "\"s4lt\" \"s4lt\""), ["line 3", "salt"]),
+            (GOOD.replace("= 100", "= 31337.5"), ["line 9", "balance"]),
+            (GOOD.replace("= 100", "= \"31337, expected 31337\""), ["line 9", "expected"]),
+            (GOOD.replace("= 100", "= -31337"), ["line 9", "balance"]),
+            (GOOD.replace("\"alice\"", "7331.5"), ["line 8", "name"]),
+        ] {
+            let message = load(&text).expect_err("must be refused");
+            assert!(words.iter().all(|word| message.contains(word)), "{words:?} missing in {message:?}");
+            assert!(!["s4lt", "31337", "7331"].iter().any(|secret| message.contains(secret)), "{message:?}");
         }
     }
 

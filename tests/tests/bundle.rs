@@ -148,4 +148,31 @@ async fn a_bundle_has_all_its_parts_and_no_secret() {
     let parts = unpack(&down, &dir.path().join("down"));
     assert!(parts.iter().any(|(name, text)| name == "doctor.json" && text.contains("data.marker")));
     assert_no_secret(&parts, &secrets);
+
+    // A genesis file that cannot be parsed: no error quotes its line.
+    let genesis = cluster.file("genesis.toml");
+    let good = fs::read_to_string(&genesis).unwrap();
+    let salted = good.lines().find(|line| line.starts_with("salt")).unwrap();
+    let accounts = format!("\n[[accounts]]\nname = \"{ACCOUNT}\"\nbalance = 31337.5\n");
+    for (name, bad) in
+        [("salt", good.replace(salted, salted.trim_end_matches('"'))), ("balance", format!("{good}{accounts}"))]
+    {
+        assert_ne!(bad, good);
+        fs::write(&genesis, bad).unwrap();
+        let bundle = dir.path().join(format!("{name}.tar.gz"));
+        let output = bankctl(&cluster, &["debug", "bundle", "--out", bundle.to_str().unwrap()]);
+        assert!(output.status.success(), "{output:?}");
+        let parts = unpack(&bundle, &dir.path().join(name));
+        assert!(parts.iter().any(|(part, text)| part == "doctor.json" && text.contains("config.node")), "{parts:?}");
+        assert_no_secret(&parts, &secrets);
+        assert_no_secret(&parts, &["31337".to_owned()]);
+        // Nor does the daemon's own error, which goes to the journal.
+        let check = Command::new(program("raftbankd").unwrap())
+            .args(["--config", cluster.config(0).to_str().unwrap(), "--check-config"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&check.stderr).into_owned();
+        assert!(check.status.code() == Some(2) && said.contains("line ") && said.contains(name), "{said}");
+        assert_no_secret(&[("the error".to_owned(), said)], &secrets);
+    }
 }

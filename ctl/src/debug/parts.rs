@@ -57,13 +57,15 @@ pub async fn gather(view: View, limit: Duration) -> Vec<Part> {
     parts
 }
 
-/// A mark's reason may name accounts.
+/// A mark's reason may name accounts, and what is wrong with a genesis file may quote it.
 fn findings_without_accounts(findings: &[doctor::Finding]) -> Value {
     let mut findings = findings.to_vec();
-    for finding in findings.iter_mut().filter(|finding| finding.check == "data.marker") {
-        if sift::tells(&finding.message) {
+    for finding in &mut findings {
+        if finding.check == "data.marker" && sift::tells(&finding.message) {
             finding.message =
                 "an earlier run has found damage; its reason may name accounts and was left out".to_owned();
+        } else if finding.check == "config.node" && finding.message.contains("genesis file") {
+            finding.message = "the genesis file cannot be used; why may quote it and was left out".to_owned();
         }
     }
     doctor::as_json(&findings)
@@ -182,7 +184,7 @@ fn configuration(table: &Table) -> String {
 fn public_genesis(table: &Table) -> String {
     let count = |key: &str| table.get(key).and_then(toml::Value::as_array).map_or(0, Vec::len);
     let mut text = String::new();
-    for key in ["members", "difficulty", "time_ms"] {
+    for key in ["name", "members", "difficulty", "time_ms"] {
         let value = table.get(key).map_or("(missing)".to_owned(), ToString::to_string);
         let _ = writeln!(text, "{key} = {value}");
     }
@@ -268,11 +270,7 @@ async fn of_unit(unit: &str, limit: Duration) -> [Part; 2] {
     let name = |kind: &str| format!("{kind}/{unit}.txt");
     let (state, journal) = tokio::join!(
         systemd("systemctl", ["show", "--no-pager", "--property", PROPERTIES, "--", unit], limit),
-        systemd(
-            "journalctl",
-            ["-u", unit, "-n", JOURNAL_LINES, "-r", "-q", "--no-pager", "-o", "json", "--output-fields", FIELDS],
-            limit
-        ),
+        systemd("journalctl", journal_arguments(unit), limit),
     );
     // The status line is a log line of sorts.
     let state =
@@ -280,6 +278,12 @@ async fn of_unit(unit: &str, limit: Duration) -> [Part; 2] {
     // Newest first, so that what is cut is old.
     let journal = journal.map(|text| sift::journal(&text));
     [Part::new(name("units"), state), Part::new(name("journal"), journal)]
+}
+
+/// The newest lines of the levels that may be told: a node that logs at `debug` writes thousands of others between two.
+fn journal_arguments(unit: &str) -> [&str; 13] {
+    let (levels, lines, fields) = ("info", JOURNAL_LINES, FIELDS);
+    ["-u", unit, "-p", levels, "-n", lines, "-r", "-q", "--no-pager", "-o", "json", "--output-fields", fields]
 }
 
 async fn systemd<const N: usize>(program: &str, arguments: [&str; N], limit: Duration) -> Result<String, String> {
@@ -296,7 +300,13 @@ async fn systemd<const N: usize>(program: &str, arguments: [&str; N], limit: Dur
 
 #[cfg(test)]
 mod tests {
-    use super::{configuration, listing, public_genesis};
+    use super::{configuration, journal_arguments, listing, public_genesis};
+
+    #[test]
+    fn lines_of_debug_do_not_take_the_place_of_others() {
+        let arguments = journal_arguments("raftbankd.service");
+        assert!(arguments.windows(2).any(|pair| pair == ["-p", "info"]), "{arguments:?}");
+    }
 
     #[test]
     fn configurations_lose_comments_and_what_is_unknown() {
@@ -311,8 +321,8 @@ mod tests {
         let text = "name = \"b4nk\"\nsalt = \"s4lt\"\nmembers = [\"n1\"]\n[[accounts]]\nname = \"alice\"\nbalance = 77\n\
                     [[transfers]]\nfrom = \"alice\"\nto = \"bob\"\namount = 13\nmemo = \"m3mo\"\n";
         let shown = public_genesis(&text.parse().expect("toml"));
-        assert!(shown.contains("members = [\"n1\"]") && shown.contains("accounts: 1"), "{shown}");
-        for secret in ["b4nk", "s4lt", "alice", "77", "13", "m3mo"] {
+        assert!(shown.contains("name = \"b4nk\"\nmembers = [\"n1\"]") && shown.contains("accounts: 1"), "{shown}");
+        for secret in ["s4lt", "alice", "77", "13", "m3mo"] {
             assert!(!shown.contains(secret), "{secret}: {shown}");
         }
     }

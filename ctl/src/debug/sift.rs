@@ -12,12 +12,31 @@ use crate::local::files;
 
 /// What stands in the place of what was removed.
 const REMOVED: &str = "[removed]";
-/// Words of log lines that may name an account, an amount or a memo beside them.
-const TELLING: [&str; 8] = ["account", "balance", "memo", "transfer", "credit", "debit", "amount", "insufficient"];
+/// Words of log lines that may name an account, an amount, a memo, or a client's own key or request id beside them.
+const TELLING: [&str; 12] = [
+    "account",
+    "balance",
+    "memo",
+    "transfer",
+    "credit",
+    "debit",
+    "amount",
+    "insufficient",
+    "row of key",
+    "the id ",
+    "): outcome ",
+    " is stored as ",
+];
+/// A parser that quotes the line which it does not understand.
+const QUOTING: &str = "toml parse error";
 /// `info` of syslog; `debug` is above it.
 const PRIORITY_INFO: u8 = 6;
-/// A shorter name is no secret that could be told from a word. A number is not a name.
+/// A shorter name is not told from a word, nor a shorter number from a figure: they are removed only where they stand in
+/// quotes, as logs and answers write names.
 const NAME_BYTES_MIN: usize = 3;
+const NUMBER_BYTES_MIN: usize = 6;
+/// Words of the parts themselves, which stand in quotes there.
+const OWN_WORDS: [&str; 2] = ["ok", "world"];
 
 /// Keeps of a journal what daemons say at the levels info, warn and error, and what systemd says of them. Entries are
 /// left out that may be of a finer level, or may tell of accounts. `text` is what `journalctl -r -o json` prints, one
@@ -58,10 +77,16 @@ fn has_level(message: &str) -> bool {
         || (message.starts_with("thread '") && message.contains(" panicked at "))
 }
 
-/// True for a sentence that may name an account or an amount.
+/// True for a sentence that may name an account or an amount, or quote a line of a genesis file.
 pub fn tells(sentence: &str) -> bool {
     let small = sentence.to_lowercase();
-    TELLING.iter().any(|word| small.contains(word))
+    TELLING.iter().any(|word| small.contains(word)) || small.contains(QUOTING) || of_genesis(&small)
+}
+
+/// True for a sentence that says what is wrong with a genesis file.
+pub fn of_genesis(sentence: &str) -> bool {
+    let small = sentence.to_lowercase();
+    small.contains("genesis file") && small.contains("is not valid")
 }
 
 /// What is known to be secret: the salt and the private key word by word, and the names of accounts.
@@ -71,6 +96,8 @@ pub struct Secrets {
     texts: Vec<String>,
     /// Removed where they stand as a word.
     names: BTreeSet<String>,
+    /// Removed where they stand as a word in quotes.
+    short_names: BTreeSet<String>,
 }
 
 impl Secrets {
@@ -93,6 +120,7 @@ impl Secrets {
         // A member may be called as an account is.
         if let Some(Ok(genesis)) = &view.genesis {
             secrets.names.retain(|name| !genesis.members.contains(name));
+            secrets.short_names.retain(|name| !genesis.members.contains(name));
         }
         secrets
     }
@@ -105,14 +133,14 @@ impl Secrets {
         for account in list("accounts") {
             self.name(&text(&account, "name").unwrap_or_default());
         }
-        for transfer in list("transfers") {
-            self.texts.extend(text(&transfer, "memo").filter(|memo| memo.len() >= NAME_BYTES_MIN));
-        }
     }
 
     fn name(&mut self, name: &str) {
-        if name.len() >= NAME_BYTES_MIN && !name.bytes().all(|byte| byte.is_ascii_digit()) && name != "world" {
-            self.names.insert(name.to_owned());
+        let digits = name.bytes().all(|byte| byte.is_ascii_digit());
+        let least = if digits { NUMBER_BYTES_MIN } else { NAME_BYTES_MIN };
+        if !name.is_empty() && !OWN_WORDS.contains(&name) {
+            let names = if name.len() < least { &mut self.short_names } else { &mut self.names };
+            names.insert(name.to_owned());
         }
     }
 
@@ -122,7 +150,7 @@ impl Secrets {
         for secret in &self.texts {
             text = text.replace(secret.as_str(), REMOVED);
         }
-        if self.names.is_empty() {
+        if self.names.is_empty() && self.short_names.is_empty() {
             return text;
         }
         let (mut out, mut rest) = (String::with_capacity(text.len()), text.as_str());
@@ -134,7 +162,9 @@ impl Secrets {
             out.push_str(before);
             // A full stop or a colon may follow a name.
             let bare = word.trim_end_matches(['.', ':']);
-            let known = self.names.contains(word) || self.names.contains(bare);
+            let quoted = || before.ends_with(['"', '\'', '`']) && after.starts_with(['"', '\'', '`', '\\']);
+            let known =
+                self.names.contains(word) || self.names.contains(bare) || (self.short_names.contains(word) && quoted());
             out.push_str(if known { REMOVED } else { word });
             rest = after;
         }
@@ -168,6 +198,11 @@ mod tests {
             entry("raftbankd", "stdout", 3, "raftbankd: data folder missing"),
             entry("raftbankd", "stdout", 6, "thread 'store' panicked at daemon/src/x.rs:1:2:"),
             entry("systemd", "journal", 5, "raftbankd.service: Main process exited, code=exited, status=6"),
+            entry("raftbankd", "journal", 3, "genesis file /g: is not valid: TOML parse error | salt = \"mallory"),
+            entry("raftbankd", "journal", 3, "TOML parse error at line 1 | salt = \"mallory"),
+            entry("raftbankd", "journal", 3, "corruption: the row of key \"mallory\" is damaged"),
+            entry("raftbankd", "journal", 3, "block 7: the id mallory is in the chain already"),
+            entry("raftbankd", "journal", 3, "request 3 (mallory): outcome ok where execution gives refused"),
             entry("raftbankd", "journal", 6, "cut mallory")[..60].to_owned(),
             "{\"MESSAGE\":[109,97],\"__REALTIME_TIMESTAMP\":\"1\"}".to_owned(),
         ];
@@ -177,7 +212,7 @@ mod tests {
         assert_eq!(told.len(), 7, "{kept}");
         assert_eq!(told[5], "2026-01-01T00:00:00.000Z raftbankd[7] <6>: block committed height=7");
         let parts =
-            ["status=6", "panicked", "folder missing", "old style", "1200 ms\\nand", "committed", "(6 lines were"];
+            ["status=6", "panicked", "folder missing", "old style", "1200 ms\\nand", "committed", "(11 lines were"];
         for (line, part) in told.iter().zip(parts) {
             assert!(line.contains(part), "{part}: {kept}");
         }
@@ -187,10 +222,14 @@ mod tests {
     fn secrets_are_removed_wherever_they_stand() {
         let mut secrets = Secrets::default();
         let genesis = "salt = \"s4lt\"\n[[accounts]]\nname = \"alice\"\n[[accounts]]\nname = \"a\"\n\
-                       [[transfers]]\nfrom = \"a\"\nto = \"alice\"\namount = 1\nmemo = \"for é\"\n";
+                       [[accounts]]\nname = \"42\"\n[[accounts]]\nname = \"4081781\"\n[[accounts]]\nname = \"ok\"\n";
         secrets.of_genesis(&genesis.parse().expect("toml"));
-        let text = "alice, alices; alice. \"alice\" xs4ltx for é a é";
+        let text = "alice, alices; alice. \"alice\" xs4ltx a é 42 \"42\" \\\"a\\\" 'a' 4081781 \"ok\"";
         let removed = secrets.remove(text);
-        assert_eq!(removed, "[removed], alices; [removed] \"[removed]\" x[removed]x [removed] a é");
+        assert_eq!(
+            removed,
+            "[removed], alices; [removed] \"[removed]\" x[removed]x a é 42 \"[removed]\" \\\"[removed]\\\" '[removed]' \
+             [removed] \"ok\""
+        );
     }
 }
