@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use raftbank_wire::api::FolderFigures;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{Finding, View};
 use crate::local::files;
@@ -88,7 +89,7 @@ fn mount_of(table: &str, device: &str, path: &Path) -> Option<(PathBuf, String)>
     let mut best: Option<(PathBuf, String)> = None;
     for line in table.lines() {
         // 36 35 98:0 /root /mnt rw,noatime shared:1 - ext3 /dev/root rw,errors=continue
-        let (left, right) = line.split_once(" - ")?;
+        let Some((left, right)) = line.split_once(" - ") else { continue };
         let fields: Vec<&str> = left.split(' ').collect();
         let [_, _, number, _, point, options, ..] = fields[..] else { continue };
         let point = PathBuf::from(point.replace("\\040", " "));
@@ -156,16 +157,16 @@ fn syncs(view: &View, dir: &Path) -> Finding {
     let check = "disk.sync";
     let by_node = view.diagnosed().map(|diagnosis| diagnosis.syncs).filter(|syncs| syncs.count > 0);
     let (whose, p50, max) = match (measure(dir, view.limit / 2), by_node) {
-        (Some(times), _) => {
+        (Ok(times), _) => {
             let p50 = times.get(times.len() / 2).copied().unwrap_or_default();
             (format!("{} syncs measured", times.len()), p50, times.last().copied().unwrap_or_default())
         }
-        (None, Some(syncs)) => (
+        (Err(_), Some(syncs)) => (
             format!("{} syncs of the node", syncs.window),
             Duration::from_micros(syncs.p50_us),
             Duration::from_micros(syncs.p99_us),
         ),
-        (None, None) => return Finding::note(check, "not measured: this user may not write to the data folder"),
+        (Err(why), None) => return unmeasured(why),
     };
     let message = format!("{whose}: half within {p50:.1?}, nearly all within {max:.1?}");
     let remedy = "a disk of its own, an SSD, or fewer neighbours: each block waits for a sync of a majority";
@@ -176,23 +177,46 @@ fn syncs(view: &View, dir: &Path) -> Finding {
     }
 }
 
-/// Times of syncs in ascending order; none if it cannot be measured. Leaves nothing behind, whatever happens.
-fn measure(dir: &Path, limit: Duration) -> Option<Vec<Duration>> {
+/// Why nothing was measured. An error of the disk itself is more than that.
+fn unmeasured(why: Errno) -> Finding {
+    let check = "disk.sync";
+    let note = |why: &str| Finding::note(check, format!("not measured: {why}"));
+    match why {
+        Errno::ACCESS | Errno::PERM => note("this user may not write to the data folder"),
+        // Which a kernel that knows of no such files takes for a folder that is to be written.
+        Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL => note("this file system has no files without a name"),
+        Errno::NOENT => note("the data folder has gone"),
+        Errno::NOSPC | Errno::DQUOT => Finding::problem(
+            check,
+            format!("not measured: {why}"),
+            "make room: a full disk stops the node with exit code 7",
+        ),
+        _ => Finding::problem(
+            check,
+            format!("the data folder cannot be written: {why}"),
+            "look at the disk: dmesg | tail",
+        ),
+    }
+}
+
+/// Times of syncs in ascending order; an error if it cannot be measured. Leaves nothing behind, whatever happens.
+fn measure(dir: &Path, limit: Duration) -> Result<Vec<Duration>, Errno> {
+    let number_of = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     let unnamed = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(dir, unnamed, Mode::RUSR | Mode::WUSR).ok()?);
+    let file = File::from(rustix::fs::open(dir, unnamed, Mode::RUSR | Mode::WUSR)?);
     let begun = Instant::now();
     let mut times = Vec::with_capacity(SYNCS);
     for number in 0..SYNCS as u64 {
-        std::os::unix::fs::FileExt::write_all_at(&file, &[0x5a; 4_096], number * 4_096).ok()?;
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0x5a; 4_096], number * 4_096).map_err(number_of)?;
         let started = Instant::now();
-        file.sync_data().ok()?;
+        file.sync_data().map_err(number_of)?;
         times.push(started.elapsed());
         if begun.elapsed() > limit {
             break;
         }
     }
     times.sort_unstable();
-    Some(times)
+    Ok(times)
 }
 
 /// Bytes for people.
@@ -210,7 +234,9 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Level;
-    use super::{judge, kind, measure, mount_of, room};
+    use rustix::io::Errno;
+
+    use super::{judge, kind, measure, mount_of, room, unmeasured};
 
     #[test]
     fn room_is_judged_by_bytes_and_percent() {
@@ -224,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_mount_is_the_deepest_of_the_device() {
-        let table = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+        let table = "an odd line\n1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
                      2 1 8:2 / /var rw,noatime shared:1 - ext4 /dev/sda2 rw,nobarrier\n\
                      3 2 8:2 / /var/lib\\040x ro - xfs /dev/sda2 rw\n";
         let (point, options) = mount_of(table, "8:2", Path::new("/var/lib/y")).expect("found");
@@ -242,10 +268,17 @@ mod tests {
             assert_eq!(kind(Path::new("/dev/shm")).level, Level::Warning);
         }
         let dir = tempfile::tempdir().expect("a temporary folder");
-        if let Some(times) = measure(dir.path(), Duration::from_secs(9)) {
+        if let Ok(times) = measure(dir.path(), Duration::from_secs(9)) {
             assert!(!times.is_empty() && times.is_sorted());
         }
         assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0);
-        assert_eq!(measure(&dir.path().join("missing"), Duration::from_secs(9)), None);
+        assert_eq!(measure(&dir.path().join("missing"), Duration::from_secs(9)), Err(Errno::NOENT));
+        let reason = |why| unmeasured(why).message;
+        assert!(reason(Errno::ACCESS).contains("this user"));
+        for other in [Errno::OPNOTSUPP, Errno::NOSPC, Errno::ROFS, Errno::IO] {
+            assert!(!reason(other).contains("this user"), "{other}");
+        }
+        assert_eq!(unmeasured(Errno::NOSPC).level, Level::Problem);
+        assert_eq!(unmeasured(Errno::OPNOTSUPP).level, Level::Note);
     }
 }
