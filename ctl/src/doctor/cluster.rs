@@ -127,7 +127,7 @@ fn refused(member: &MemberDiagnosis) -> Option<Finding> {
             "cluster.genesis",
             "raftbankd --check-config on both machines prints the cluster ids; make the files equal",
         ),
-        "other_incarnation" => ("cluster.incarnation", "operating.md, After a lost disk"),
+        "other_incarnation" => ("cluster.incarnation", "operating.md, A lost disk, or damage"),
         _ => ("cluster.frames", "upgrade all members to the same version"),
     };
     let message = format!("{} is not accepted: {}", member.id, refused.message);

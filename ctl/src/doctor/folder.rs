@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::{Finding, View};
+use crate::local::absent::OTHER_NODES;
 use crate::local::people;
 
 /// Most bytes of the reason in the mark of damage.
@@ -37,8 +38,7 @@ fn folder(view: &View, dir: &Path, findings: &mut Vec<Finding>) {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let message = format!("the data folder {} is not there", dir.display());
-            let remedy = format!("once: {}; after a lost disk: --rejoin (operating.md)", view.place.init_command());
-            return findings.push(Finding::problem(check, message, remedy));
+            return findings.push(absent(view, dir, message));
         }
         Err(error) => {
             let message = format!("{} cannot be seen by this user: {error}", dir.display());
@@ -50,13 +50,22 @@ fn folder(view: &View, dir: &Path, findings: &mut Vec<Finding>) {
     }
     if !dir.join("meta").exists() {
         let message = format!("{} is not a node's data folder, or making it was interrupted", dir.display());
-        return findings.push(Finding::problem(check, message, format!("once: {}", view.place.init_command())));
+        return findings.push(absent(view, dir, message));
     }
     findings.push(Finding::ok(check, dir.display().to_string()));
     findings.push(mode(dir, &meta));
     findings.extend(owner(view, dir, &meta));
     findings.extend(key(dir));
-    findings.extend(mark(dir));
+    findings.extend(mark(view, dir));
+}
+
+/// No node's data is there. The advice is not to begin anew: a disk that is not mounted looks like this.
+fn absent(view: &View, dir: &Path, message: String) -> Finding {
+    let check = "data.folder";
+    if view.why.as_ref().is_some_and(|why| why.code == OTHER_NODES) {
+        return Finding::note(check, format!("{message}; the nodes of this machine are instances"));
+    }
+    Finding::problem(check, message, view.place.no_folder(dir, view.members()).join("; "))
 }
 
 fn mode(dir: &Path, meta: &Metadata) -> Finding {
@@ -108,7 +117,7 @@ fn key(dir: &Path) -> Option<Finding> {
     Some(Finding::ok(check, "the private key is its owner's alone"))
 }
 
-fn mark(dir: &Path) -> Option<Finding> {
+fn mark(view: &View, dir: &Path) -> Option<Finding> {
     let check = "data.marker";
     let path = dir.join("corrupt");
     let mut reason = Vec::new();
@@ -121,8 +130,9 @@ fn mark(dir: &Path) -> Option<Finding> {
     }
     let reason = String::from_utf8_lossy(&reason).split_whitespace().collect::<Vec<_>>().join(" ");
     let remedy = format!(
-        "keep {} as evidence: move it away, then start the node with --rejoin; raftbankd --verify examines it",
-        dir.display()
+        "keep {} as evidence: move it away, then {}; raftbankd --verify examines it",
+        dir.display(),
+        view.place.anew(view.members())
     );
     Some(Finding::problem(check, format!("an earlier run has found damage: {reason}"), remedy))
 }

@@ -1,7 +1,7 @@
 //! What the checks look at: the files that are named, and what the daemons answer. Gathered once.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raftbank_wire::api::{
     ApiReply, ApiRequest, Diagnosis, MemberDiagnosis, RelayConnection, RelayDiagnosis, StatusReply,
@@ -14,6 +14,9 @@ use crate::local::absent::{self, Why};
 use crate::local::files::{self, GenesisFile, NodeFile, RelayFile, Unseen};
 use crate::local::people::Caller;
 use crate::verbs::Context;
+
+/// Where the packages have the relay's configuration.
+const RELAY_CONFIG: &str = "/etc/raftbank/relayd.toml";
 
 /// Everything that is known before the checks begin.
 #[derive(Clone, Debug)]
@@ -54,40 +57,33 @@ pub struct Diagnosed {
 }
 
 impl View {
-    /// Reads the files and asks the daemons.
-    pub async fn gather(context: &Context, args: &DoctorArgs, limit: Duration) -> Self {
-        let root = Path::new("/");
-        let place = match &args.config {
-            Some(config) => Place::of_config(config, root),
-            None => Place::of_socket(context.node.path(), root),
-        };
-        let relay_config = args.relay_config.clone().unwrap_or_else(|| config_of_relay(context.relay.path()));
-        let relay = files::relay(&relay_config);
-        let named = relay.as_ref().ok().and_then(|relay| relay.socket.clone());
-        let relay_socket = match (&args.relay_config, named) {
-            (Some(_), Some(socket)) => socket,
-            _ => context.relay.path().to_owned(),
-        };
+    /// Reads the files and asks the daemons: all of it within `total`. Each later look may take `total`, too.
+    pub async fn gather(context: &Context, args: &DoctorArgs, total: Duration) -> Self {
+        let begun = Instant::now();
+        let files = Files::read(args, context.node.path(), context.relay.path(), total / 4).await;
+        let place = files.place;
+        let limit = total / 2;
         let (diagnosis, relay_diagnosis) =
-            tokio::join!(ask_node(&place.socket, limit), ask_relay(&relay_socket, limit));
+            tokio::join!(ask_node(&place.socket, limit), ask_relay(&files.relay_socket, limit));
         let why = match &diagnosis {
             Ok(_) => None,
-            Err(_) => Some(absent::look(&place.socket, root, limit).await),
+            Err(_) => {
+                let left = total.saturating_sub(begun.elapsed());
+                Some(absent::look(&place.socket, Path::new("/"), left).await)
+            }
         };
-        let node = place.file();
-        let genesis = node.as_ref().ok().and_then(|node| node.genesis.as_deref()).map(files::genesis);
         Self {
-            limit,
-            caller: Caller::now(),
+            limit: total,
+            caller: files.caller,
             place,
-            node,
-            genesis,
+            node: files.node,
+            genesis: files.genesis,
             diagnosis,
             why,
-            relay_config,
-            relay_socket,
+            relay_config: files.relay_config,
+            relay_socket: files.relay_socket,
             relay_asked: args.relay_config.is_some(),
-            relay,
+            relay: files.relay,
             relay_diagnosis,
         }
     }
@@ -95,6 +91,11 @@ impl View {
     /// The data folder, if the configuration names one.
     pub fn data_dir(&self) -> Option<&Path> {
         self.node.as_ref().ok()?.data_dir.as_deref()
+    }
+
+    /// How many members the bank has, if the genesis file may be read.
+    pub fn members(&self) -> Option<usize> {
+        Some(self.genesis.as_ref()?.as_ref().ok()?.members.len())
     }
 
     /// What the node says of itself, if it does.
@@ -108,12 +109,68 @@ impl View {
     }
 }
 
+/// What the files say.
+struct Files {
+    caller: Caller,
+    place: Place,
+    node: Result<NodeFile, Unseen>,
+    genesis: Option<Result<GenesisFile, Unseen>>,
+    relay_config: PathBuf,
+    relay_socket: PathBuf,
+    relay: Result<RelayFile, Unseen>,
+}
+
+impl Files {
+    /// Reads them on another thread, for a disk may hang.
+    async fn read(args: &DoctorArgs, socket: &Path, relay_socket: &Path, limit: Duration) -> Self {
+        let (owned, node, relay) = (args.clone(), socket.to_owned(), relay_socket.to_owned());
+        let read = tokio::task::spawn_blocking(move || Self::read_now(&owned, &node, &relay));
+        if let Ok(Ok(files)) = tokio::time::timeout(limit, read).await {
+            return files;
+        }
+        let what = format!("the file system does not answer within {limit:?}");
+        let unseen = |path: &Path| Unseen::Wrong { path: path.to_owned(), what: what.clone() };
+        let config = args.config.clone();
+        let relay_config = args.relay_config.clone().unwrap_or_else(|| RELAY_CONFIG.into());
+        Self {
+            caller: Caller {
+                name: rustix::process::geteuid().as_raw().to_string(),
+                root: rustix::process::geteuid().is_root(),
+            },
+            node: Err(unseen(config.as_deref().unwrap_or(socket))),
+            place: Place { socket: socket.to_owned(), config, ..Place::default() },
+            genesis: None,
+            relay: Err(unseen(&relay_config)),
+            relay_config,
+            relay_socket: relay_socket.to_owned(),
+        }
+    }
+
+    fn read_now(args: &DoctorArgs, socket: &Path, relay_socket: &Path) -> Self {
+        let root = Path::new("/");
+        let place = match &args.config {
+            Some(config) => Place::of_config(config, root),
+            None => Place::of_socket(socket, root),
+        };
+        let relay_config = args.relay_config.clone().unwrap_or_else(|| config_of_relay(relay_socket));
+        let relay = files::relay(&relay_config);
+        let named = relay.as_ref().ok().and_then(|relay| relay.socket.clone());
+        let relay_socket = match (&args.relay_config, named) {
+            (Some(_), Some(socket)) => socket,
+            _ => relay_socket.to_owned(),
+        };
+        let node = place.file();
+        let genesis = node.as_ref().ok().and_then(|node| node.genesis.as_deref()).map(files::genesis);
+        Self { caller: Caller::now(), place, node, genesis, relay_config, relay_socket, relay }
+    }
+}
+
 /// The configuration that belongs to a relay's socket.
 fn config_of_relay(socket: &Path) -> PathBuf {
     // `bankctl dev up` has it beside the socket.
     match socket.parent() {
         Some(dir) if dir.join("relayd.toml").is_file() => dir.join("relayd.toml"),
-        _ => PathBuf::from("/etc/raftbank/relayd.toml"),
+        _ => RELAY_CONFIG.into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why no node answers at a socket, found by looking at what is on this machine, and what to do next.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Access, access};
@@ -10,6 +11,11 @@ use super::files::{self, NodeFile, Unseen};
 use super::people::{self, Caller};
 use super::unit::{self, Seen, Unit};
 use super::{Place, command};
+
+/// The code where other nodes of this machine are meant.
+pub const OTHER_NODES: &str = "other_nodes";
+/// So many of them are named.
+const INSTANCES_TOLD: usize = 7;
 
 /// Why nobody answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,25 +34,69 @@ impl Why {
     }
 }
 
-/// Looks for the reason, in the order in which an installation is made. `root` is `/`, but for tests.
+/// Looks for the reason, in the order in which an installation is made, and no longer than `limit`. `root` is `/`, but for
+/// tests.
 pub async fn look(socket: &Path, root: &Path, limit: Duration) -> Why {
-    if let Some(why) = permission(socket, &Caller::now()) {
-        return why;
-    }
-    let place = Place::of_socket(socket, root);
-    let Some(config) = &place.config else { return elsewhere(socket) };
-    let file = match place.file() {
-        Ok(file) => file,
-        Err(unseen) => return unconfigured(config, &unseen),
+    let (owned, below) = (socket.to_owned(), root.to_owned());
+    // On another thread, for a disk may hang; and it leaves time for systemd.
+    let files = tokio::task::spawn_blocking(move || at_files(&owned, &below));
+    let prepared = match tokio::time::timeout(limit / 2, files).await {
+        Ok(Ok(Ok(prepared))) => prepared,
+        Ok(Ok(Err(why))) => return why,
+        Ok(Err(_)) | Err(_) => {
+            let message = format!("the file system does not answer within {:?}", limit / 2);
+            let next = ["look at the disk, or the network file system: dmesg | tail".to_owned()];
+            return Why::new("silent", message, next);
+        }
     };
-    let unit = match &place.unit {
-        Some(unit) if root == Path::new("/") => unit::show(unit, limit).await,
+    let unit = match &prepared.place.unit {
+        Some(unit) if root == Path::new("/") => unit::show(unit, limit / 2).await,
         _ => Seen::NoSystemd,
     };
-    let check = place.check_command();
-    genesis(config, &file, &check)
-        .or_else(|| folder(&place, &file))
-        .unwrap_or_else(|| not_running(&place, config, &unit, &check))
+    not_running(&prepared, &unit)
+}
+
+/// An installation whose files are in order.
+struct Prepared {
+    place: Place,
+    config: PathBuf,
+    /// How many members the bank has, if the genesis file may be read.
+    members: Option<usize>,
+    /// The data folder has the mark of damage, if that can be told.
+    marked: Option<bool>,
+}
+
+/// What the files say.
+fn at_files(socket: &Path, root: &Path) -> Result<Prepared, Why> {
+    if let Some(why) = permission(socket, &Caller::now()) {
+        return Err(why);
+    }
+    let place = Place::of_socket(socket, root);
+    let Some(config) = place.config.clone() else { return Err(elsewhere(socket)) };
+    let file = place.file().map_err(|unseen| unconfigured(&config, &unseen))?;
+    if let Some(why) = other_nodes(&place, &file, root) {
+        return Err(why);
+    }
+    let members = genesis(&config, &file, &place.check_command())?;
+    let marked = folder(&place, &file, members)?;
+    Ok(Prepared { place, config, members, marked })
+}
+
+/// Several nodes of a host share the configuration of the one that it would otherwise have, which then is none of them.
+fn other_nodes(place: &Place, file: &NodeFile, root: &Path) -> Option<Why> {
+    let plain = place.unit.is_some() && place.instance.is_none();
+    if !plain || file.data_dir.as_ref().is_some_and(|dir| dir.join("meta").exists()) {
+        return None;
+    }
+    let instances = super::instances(root);
+    let next: Vec<String> =
+        instances.iter().take(INSTANCES_TOLD).map(|socket| format!("--socket {}", socket.display())).collect();
+    let message = format!(
+        "{} is not set up; {} instance(s) of raftbankd@.service are on this machine: say which one you mean",
+        place.unit.as_deref().unwrap_or("raftbankd.service"),
+        instances.len()
+    );
+    (!next.is_empty()).then_some(Why { code: OTHER_NODES, message, next })
 }
 
 /// The socket may be there, but not for this user.
@@ -91,8 +141,12 @@ fn unconfigured(config: &Path, unseen: &Unseen) -> Why {
         Unseen::Missing(_) => {
             let installed = command::own("raftbankd").is_some();
             let first = match installed {
-                true => format!("for a node of a bank: write {path} and genesis.toml beside it (operating.md, Start)"),
-                false => "for a node of a bank: install raftbankd (operating.md, Install)".to_owned(),
+                true => format!(
+                    "for a node of a bank: write {path} and genesis.toml beside it (operating.md, Three machines from nothing)"
+                ),
+                false => {
+                    "for a node of a bank: install raftbankd (operating.md, Three machines from nothing)".to_owned()
+                }
             };
             let next = [
                 first,
@@ -113,21 +167,21 @@ fn unconfigured(config: &Path, unseen: &Unseen) -> Why {
     }
 }
 
-/// The configuration and the genesis file were edited, and agree.
-fn genesis(config: &Path, file: &NodeFile, check: &str) -> Option<Why> {
-    let bad = |message: String| Some(Why::new("bad_config", message, [format!("then: {check}")]));
+/// The configuration and the genesis file were edited, and agree: how many members there are, if that can be seen.
+fn genesis(config: &Path, file: &NodeFile, check: &str) -> Result<Option<usize>, Why> {
+    let bad = |message: String| Err(Why::new("bad_config", message, [format!("then: {check}")]));
     let Some(path) = &file.genesis else {
         return bad(format!("{} does not name a genesis file: set node.genesis", config.display()));
     };
     let genesis = match files::genesis(path) {
         Ok(genesis) => genesis,
-        Err(Unseen::Denied(_)) => return None,
+        Err(Unseen::Denied(_)) => return Ok(None),
         Err(unseen) => {
             let next = [
-                "copy the genesis file of the other members, or write that of a new bank (operating.md, Start)".into(),
+                "copy the genesis file of the other members, or write that of a new bank (operating.md, Three machines from nothing)".into(),
                 format!("then: {check}"),
             ];
-            return Some(Why::new("no_genesis", format!("the genesis file: {unseen}"), next));
+            return Err(Why::new("no_genesis", format!("the genesis file: {unseen}"), next));
         }
     };
     if genesis.sample_salt {
@@ -137,45 +191,46 @@ fn genesis(config: &Path, file: &NodeFile, check: &str) -> Option<Why> {
             format!("then: {check}"),
         ];
         let message = format!("the node is not set up: {} still has the salt of the sample", path.display());
-        return Some(Why::new("not_configured", message, next));
+        return Err(Why::new("not_configured", message, next));
     }
     let id = file.id.as_deref().unwrap_or("");
     if !genesis.members.iter().any(|member| member == id) {
         let members = genesis.members.join(", ");
         let message = format!("node.id = {id:?} is not a member of this bank: the genesis file names {members}");
         let next = [format!("set node.id in {}", config.display()), format!("then: {check}")];
-        return Some(Why::new("not_a_member", message, next));
+        return Err(Why::new("not_a_member", message, next));
     }
-    None
+    Ok(Some(genesis.members.len()))
 }
 
-/// The data folder was made, and is whole.
-fn folder(place: &Place, file: &NodeFile) -> Option<Why> {
-    let dir = file.data_dir.as_ref()?;
-    match std::fs::symlink_metadata(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let who = if place.unit.is_some() { ", as root" } else { "" };
-            let init = format!("once{who}: {}", place.init_command());
-            let lost = "but if this node had a folder before and lost it: start it with --rejoin (operating.md)";
-            let message = format!("the node is configured, but its data folder {} is not there", dir.display());
-            Some(Why::new("not_initialised", message, [init, lost.to_owned()]))
-        }
+/// The data folder was made, and is whole: whether it has no mark of damage, if that can be seen.
+fn folder(place: &Place, file: &NodeFile, members: Option<usize>) -> Result<Option<bool>, Why> {
+    let Some(dir) = &file.data_dir else { return Ok(None) };
+    let absent = |what: &str| {
+        let message = format!("the node is configured, but its data folder {} {what}", dir.display());
+        Err(Why::new("not_initialised", message, place.no_folder(dir, members)))
+    };
+    match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => absent("is not there"),
         // What may not be seen is not held against it.
-        Err(_) => None,
+        Err(_) => Ok(None),
         Ok(_) if dir.join("corrupt").exists() => {
             let message = format!("the node has found damage in its data folder {} and will not start", dir.display());
             let next = [
                 format!("read why: cat {}/corrupt", dir.display()),
-                "move the folder away, then start the node with --rejoin (operating.md)".to_owned(),
+                format!("move the folder away, which is evidence; then {}", place.anew(members)),
             ];
-            Some(Why::new("corrupt", message, next))
+            Err(Why::new("corrupt", message, next))
         }
-        Ok(_) => None,
+        // As a new disk is, or the folder below one that is not mounted.
+        Ok(_) if !dir.join("meta").exists() => absent("has no node's data in it"),
+        Ok(_) => Ok(Some(false)),
     }
 }
 
 /// All is prepared; the process is not there, or does not answer.
-fn not_running(place: &Place, config: &Path, unit: &Seen, check: &str) -> Why {
+fn not_running(prepared: &Prepared, unit: &Seen) -> Why {
+    let Prepared { place, config, .. } = prepared;
     let doctor = "bankctl doctor finds out more".to_owned();
     let by_hand = format!("start it: raftbankd --config {}", config.display());
     let Seen::Unit(unit) = unit else {
@@ -187,12 +242,11 @@ fn not_running(place: &Place, config: &Path, unit: &Seen, check: &str) -> Why {
         ("not-found", _) => {
             Why::new("not_started", format!("the node is set up, but {name} is not installed"), [by_hand, doctor])
         }
-        (_, "failed") => failed(unit, check),
+        _ if unit.has_failed() => failed(unit, prepared),
         (_, "inactive") => {
             let start = format!("as root: systemctl enable --now {name}");
             Why::new("not_started", format!("the node is set up, but {name} was not started"), [start])
         }
-        (_, "activating") if unit.sub == "auto-restart" => failed(unit, check),
         (_, "activating") => {
             let next = [format!("wait; it reads its books: journalctl -u {name} -f")];
             Why::new("starting", format!("the node is starting: {name} is {state}"), next)
@@ -205,12 +259,38 @@ fn not_running(place: &Place, config: &Path, unit: &Seen, check: &str) -> Why {
     }
 }
 
-fn failed(unit: &Unit, check: &str) -> Why {
+fn failed(unit: &Unit, prepared: &Prepared) -> Why {
     let name = &unit.name;
-    let Some((code, (meaning, remedy))) = unit.exit_code.and_then(|code| Some((code, unit::meaning(code)?))) else {
-        let next = [format!("read why: journalctl -u {name} -n 50"), check.to_owned()];
+    let anew = prepared.place.anew(prepared.members);
+    let meaning = |code| Some((code, unit::meaning(code, prepared.marked, &anew)?));
+    let Some((code, (meaning, remedy))) = unit.exit_code.and_then(meaning) else {
+        let next = [format!("read why: journalctl -u {name} -n 50"), prepared.place.check_command()];
         return Why::new("failed", format!("{name} has failed"), next);
     };
     let message = format!("{name} has failed with exit code {code}: {meaning}");
     Why::new("failed", message, [remedy.replace("UNIT", name)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, Prepared, Seen, Unit, not_running};
+
+    #[test]
+    fn a_disk_that_fails_is_told_while_the_unit_waits() {
+        let place = Place::of_socket("/run/raftbank/raftbankd.sock".as_ref(), "/".as_ref());
+        let prepared = Prepared { config: "/c".into(), place, members: Some(3), marked: Some(false) };
+        let why = |active: &str, sub: &str, exit_code| {
+            let (name, load) = ("raftbankd.service".to_owned(), "loaded".to_owned());
+            let unit = Unit { name, load, active: active.into(), sub: sub.into(), exit_code, ..Unit::default() };
+            not_running(&prepared, &Seen::Unit(unit))
+        };
+        let disk = why("deactivating", "stop-post", Some(7));
+        assert!(
+            disk.code == "failed" && disk.message.contains("disk") && disk.next[0].contains("by itself"),
+            "{disk:?}"
+        );
+        let key = why("failed", "failed", Some(6));
+        assert!(key.next[0].contains("only the file `key`") && key.next[0].contains("--init --rejoin"), "{key:?}");
+        assert_eq!(why("deactivating", "stop-sigterm", None).code, "silent");
+    }
 }

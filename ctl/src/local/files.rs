@@ -1,10 +1,12 @@
 //! Configuration and genesis files as far as a bystander needs them. Whether they are right is the daemons' to say
 //! (`--check-config`); this only finds what they name.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use thiserror::Error;
 use toml::{Table, Value};
 
@@ -45,6 +47,8 @@ pub struct NodeFile {
     pub socket: Option<PathBuf>,
     /// `relay.address`.
     pub relay: Option<String>,
+    /// `log.dir`, if it is not empty.
+    pub log_dir: Option<PathBuf>,
 }
 
 /// What a relay's configuration names.
@@ -63,16 +67,10 @@ pub struct RelayFile {
 /// What a genesis file says of the cluster; not what is in the bank.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GenesisFile {
-    /// The bank's name.
-    pub name: Option<String>,
     /// The members.
     pub members: Vec<String>,
     /// The salt is that of the sample, or missing.
     pub sample_salt: bool,
-    /// The difficulty.
-    pub difficulty: Option<i64>,
-    /// The time of block 0, in Unix milliseconds.
-    pub time_ms: Option<i64>,
 }
 
 /// Reads a text file of a bounded length.
@@ -81,7 +79,9 @@ pub struct GenesisFile {
 /// It says nothing.
 pub fn text(path: &Path) -> Result<String, Unseen> {
     let wrong = |what: String| Unseen::Wrong { path: path.to_owned(), what };
-    let file = File::open(path).map_err(|error| match error.kind() {
+    // A pipe without a writer would hold up the opening for ever.
+    let opened = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
+    let file = opened.map_err(|error| match error.kind() {
         ErrorKind::NotFound => Unseen::Missing(path.to_owned()),
         ErrorKind::PermissionDenied => Unseen::Denied(path.to_owned()),
         _ => wrong(error.to_string()),
@@ -120,6 +120,7 @@ pub fn node(path: &Path) -> Result<NodeFile, Unseen> {
         genesis: string(&table, "node", "genesis").map(PathBuf::from),
         socket: string(&table, "node", "socket").map(PathBuf::from),
         relay: string(&table, "relay", "address"),
+        log_dir: string(&table, "log", "dir").filter(|dir| !dir.is_empty()).map(PathBuf::from),
     })
 }
 
@@ -143,14 +144,10 @@ pub fn relay(path: &Path) -> Result<RelayFile, Unseen> {
 /// It says nothing.
 pub fn genesis(path: &Path) -> Result<GenesisFile, Unseen> {
     let table = table(path)?;
-    let text = |key: &str| table.get(key).and_then(Value::as_str);
-    let number = |key: &str| table.get(key).and_then(Value::as_integer);
+    let salt = table.get("salt").and_then(Value::as_str);
     Ok(GenesisFile {
-        name: text("name").map(str::to_owned),
         members: table.get("members").map(strings).unwrap_or_default(),
-        sample_salt: text("salt").is_none_or(|salt| salt.trim().to_lowercase().starts_with(SAMPLE_SALT)),
-        difficulty: number("difficulty"),
-        time_ms: number("time_ms"),
+        sample_salt: salt.is_none_or(|salt| salt.trim().to_lowercase().starts_with(SAMPLE_SALT)),
     })
 }
 

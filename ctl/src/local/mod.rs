@@ -8,6 +8,7 @@ pub mod files;
 pub mod people;
 pub mod unit;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use self::files::{NodeFile, Unseen};
@@ -90,6 +91,7 @@ impl Place {
                 "RAFTBANKD_NODE__DATA_DIR" => file.data_dir = Some(value.into()),
                 "RAFTBANKD_NODE__GENESIS" => file.genesis = Some(value.into()),
                 "RAFTBANKD_NODE__SOCKET" => file.socket = Some(value.into()),
+                "RAFTBANKD_LOG__DIR" => file.log_dir = Some(value.into()).filter(|_| !value.is_empty()),
                 "RAFTBANKD_RELAY__ADDRESS" => file.relay = Some(value.clone()),
                 _ => {}
             }
@@ -104,16 +106,71 @@ impl Place {
         format!("{id}raftbankd --config {config} --check-config")
     }
 
-    /// The command that makes the data folder.
+    /// The command that makes the data folder of a node of a new bank.
     pub fn init_command(&self) -> String {
+        self.folder_command("init", "--init")
+    }
+
+    /// The command that makes the data folder of a node that lost it.
+    pub fn rejoin_command(&self) -> String {
+        self.folder_command("rejoin", "--init --rejoin")
+    }
+
+    fn folder_command(&self, unit: &str, options: &str) -> String {
         let config = self.config.as_deref().unwrap_or(Path::new("FILE")).display();
         match (&self.instance, &self.unit) {
-            (Some(name), _) => format!("systemctl start raftbankd-init@{name}"),
-            (None, Some(_)) => format!("runuser -u raftbank -- raftbankd --config {config} --init"),
-            (None, None) => format!("raftbankd --config {config} --init"),
+            (Some(name), _) => format!("systemctl start raftbankd-{unit}@{name}"),
+            (None, Some(_)) => format!("runuser -u raftbank -- raftbankd --config {config} {options}"),
+            (None, None) => format!("raftbankd --config {config} {options}"),
         }
     }
+
+    /// How the data folder of a node is made anew, to be put after "then". `members` of the bank, if that is known.
+    pub fn anew(&self, members: Option<usize>) -> String {
+        match members {
+            // Nobody, or not a majority, would be left to learn from.
+            Some(0..=REJOIN_NOT_IN) => "import the bank's export: a bank of one or two members cannot rejoin \
+                                        (operating.md, A bank from its export)"
+                .to_owned(),
+            _ => format!("{} (operating.md, A lost disk, or damage)", self.rejoin_command()),
+        }
+    }
+
+    /// What to do about a data folder that is missing or empty, in this order. A new disk and one that is not mounted look
+    /// like a node that was never started; made anew with `--init`, it would have forgotten its votes.
+    pub fn no_folder(&self, dir: &Path, members: Option<usize>) -> [String; 3] {
+        let who = if self.unit.is_some() { ", as root" } else { "" };
+        [
+            format!("if this node has run before, see first that its disk is mounted: findmnt -T {}", dir.display()),
+            format!("if its data is lost{who}: {}", self.anew(members)),
+            format!("only for a node that never ran, once{who}: {}", self.init_command()),
+        ]
+    }
 }
+
+/// Banks of up to so many members have no `--rejoin`.
+const REJOIN_NOT_IN: usize = 2;
+
+/// The sockets of the instances (`raftbankd@NAME`) that run, have run or will run on this machine.
+pub fn instances(root: &Path) -> Vec<PathBuf> {
+    let (run, state, units) = (root.join("run/raftbank"), root.join("var/lib"), root.join("etc/systemd/system"));
+    let names = |dir: &Path| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().take(ENTRIES_MAX).flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let mut found: BTreeSet<String> =
+        names(&run).into_iter().filter(|name| run.join(name).join("raftbankd.sock").exists()).collect();
+    found.extend(names(&state).iter().filter_map(|name| name.strip_prefix("raftbank-").map(str::to_owned)));
+    for target in ["multi-user.target.wants", "raftbank.target.wants"] {
+        let enabled = names(&units.join(target));
+        let named = |unit: &String| Some(unit.strip_prefix("raftbankd@")?.strip_suffix(".service")?.to_owned());
+        found.extend(enabled.iter().filter_map(named));
+    }
+    found.iter().filter(|name| !name.is_empty()).map(|name| run.join(name).join("raftbankd.sock")).collect()
+}
+
+/// Most entries of a folder that are looked at.
+const ENTRIES_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests;

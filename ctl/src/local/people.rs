@@ -11,18 +11,13 @@ pub struct Caller {
     pub name: String,
     /// It is root.
     pub root: bool,
-    /// Numbers of the groups that this process is in.
-    pub groups: Vec<u32>,
 }
 
 impl Caller {
     /// The user of this process.
     pub fn now() -> Self {
         let uid = rustix::process::geteuid();
-        let mut groups: Vec<u32> =
-            rustix::process::getgroups().unwrap_or_default().into_iter().map(rustix::process::Gid::as_raw).collect();
-        groups.push(rustix::process::getegid().as_raw());
-        Self { name: user(uid.as_raw()), root: uid.is_root(), groups }
+        Self { name: user(uid.as_raw()), root: uid.is_root() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::absent::look;
+use super::absent::{OTHER_NODES, Why, look};
 use super::{Place, files};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -40,10 +40,14 @@ impl System {
         self.write("etc/raftbank/genesis.toml", &text);
     }
 
-    async fn code(&self) -> &'static str {
+    async fn why(&self) -> Why {
         let why = look(&self.path("run/raftbank/raftbankd.sock"), self.0.path(), LIMIT).await;
         assert!(!why.message.is_empty() && !why.next.is_empty() && why.next.iter().all(|next| !next.is_empty()));
-        why.code
+        why
+    }
+
+    async fn code(&self) -> &'static str {
+        self.why().await.code
     }
 }
 
@@ -62,6 +66,8 @@ async fn each_step_of_an_installation_is_told_from_the_next() {
     system.config("n2");
     assert_eq!(system.code().await, "not_initialised");
     fs::create_dir(system.path("data")).unwrap();
+    assert_eq!(system.code().await, "not_initialised");
+    system.write("data/meta", "");
     assert_eq!(system.code().await, "not_started");
     system.write("data/corrupt", "block 7.\n");
     assert_eq!(system.code().await, "corrupt");
@@ -119,4 +125,66 @@ fn a_long_file_is_refused_and_a_salt_is_not_quoted() {
     assert!(files::table(&system.path("long")).is_err());
     system.write("bad", "salt = \"c2VjcmV0\" twice\n");
     assert!(!files::table(&system.path("bad")).unwrap_err().to_string().contains("c2VjcmV0"));
+}
+
+#[tokio::test]
+async fn a_lost_disk_is_not_begun_anew() {
+    let system = System::new();
+    system.config("n2");
+    let init = |why: &Why| why.next.iter().position(|next| next.ends_with(" --init"));
+    for members in ["\"n2\"", "\"n1\", \"n2\"", "\"n1\", \"n2\", \"n3\""] {
+        let text = format!("name = \"x\"\nsalt = \"Zm9v\"\nmembers = [{members}]\n");
+        system.write("etc/raftbank/genesis.toml", &text);
+        // Not there, and then there but empty.
+        for _ in 0..2 {
+            let why = system.why().await;
+            assert!(why.code == "not_initialised" && why.next[0].contains("mounted"), "{why:?}");
+            assert_eq!(why.next[1].contains("--init --rejoin"), members.contains("n3"), "{why:?}");
+            assert_eq!(why.next[1].contains("export"), !members.contains("n3"), "{why:?}");
+            assert_eq!(init(&why), Some(2), "{why:?}");
+            fs::create_dir_all(system.path("data")).unwrap();
+        }
+        system.write("data/corrupt", "");
+        let why = system.why().await;
+        assert_eq!(why.next[1].contains("--rejoin"), members.contains("n3"), "{why:?}");
+        fs::remove_dir_all(system.path("data")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn where_instances_run_none_is_made_beside_them() {
+    for path in [
+        "run/raftbank/n2/raftbankd.sock",
+        "var/lib/raftbank-n2",
+        "etc/systemd/system/multi-user.target.wants/raftbankd@n2.service",
+    ] {
+        let system = System::new();
+        system.config("n1");
+        system.genesis("Zm9v");
+        assert_eq!(system.code().await, "not_initialised");
+        fs::create_dir_all(system.path(path)).unwrap();
+        let why = system.why().await;
+        assert_eq!(why.code, OTHER_NODES, "{why:?}");
+        assert!(why.next.len() == 1 && why.next[0].ends_with("run/raftbank/n2/raftbankd.sock"), "{why:?}");
+        assert!(why.next[0].starts_with("--socket ") && !why.next.concat().contains("--init"), "{why:?}");
+        // One that was made is meant.
+        fs::create_dir(system.path("data")).unwrap();
+        system.write("data/meta", "");
+        assert_eq!(system.code().await, "not_started");
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
+    let system = System::new();
+    let pipe = system.path("etc/raftbank/raftbankd.toml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    let read = std::thread::spawn(move || files::text(&pipe).is_err());
+    let deadline = std::time::Instant::now() + LIMIT;
+    while !read.is_finished() && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(read.is_finished() && read.join().unwrap(), "it waits for a writer");
+    assert_eq!(system.code().await, "bad_config");
 }

@@ -1,14 +1,14 @@
 //! The state of systemd units, where systemd runs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::command::{self, Ran};
 
 /// What is asked of a unit.
-const PROPERTIES: &str =
-    "LoadState,ActiveState,SubState,UnitFileState,Result,ExecMainCode,ExecMainStatus,NRestarts,StatusText";
+const PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,ExecMainCode,ExecMainStatus,NRestarts,\
+    ProtectSystem,ReadWritePaths,BindPaths,StateDirectory,RuntimeDirectory,LogsDirectory,CacheDirectory";
 /// `CLD_EXITED` of `waitid(2)`: the process ended by itself, and its status is an exit code.
 const EXITED: &str = "1";
 /// Most bytes of an answer.
@@ -31,8 +31,32 @@ pub struct Unit {
     pub exit_code: Option<u8>,
     /// How often it was restarted.
     pub restarts: u64,
-    /// What the daemon says of itself.
-    pub status: String,
+    /// The folders that it may write, if it may not write everything.
+    pub writable: Option<Vec<PathBuf>>,
+}
+
+impl Unit {
+    /// It has ended with a failure, and is down for good or until it is tried again. While `ExecStopPost=` of a unit runs,
+    /// as after exit code 7 for some seconds, it is neither `failed` nor `activating` yet.
+    pub fn has_failed(&self) -> bool {
+        match self.active.as_str() {
+            "failed" => true,
+            "activating" => self.sub.starts_with("auto-restart"),
+            "deactivating" => self.exit_code.is_some_and(|code| code != 0),
+            _ => false,
+        }
+    }
+
+    /// It may write to this folder, or to one above it.
+    pub fn may_write(&self, dir: &Path) -> bool {
+        let Some(writable) = &self.writable else { return true };
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        // Before `--init` the place where it will be.
+        let there = dir.ancestors().find(|path| path.exists()).unwrap_or(dir);
+        let (there, rest) = (real(there), dir.strip_prefix(there).unwrap_or(Path::new("")));
+        let found = there.join(rest);
+        writable.iter().any(|allowed| dir.starts_with(allowed) || found.starts_with(real(allowed)))
+    }
 }
 
 /// How a unit's state can be had, or why not.
@@ -73,40 +97,127 @@ fn parse(name: &str, text: &str) -> Unit {
         enabled: take("UnitFileState"),
         exit_code: take("ExecMainStatus").parse().ok().filter(|_| exited),
         restarts: take("NRestarts").parse().unwrap_or(0),
-        status: take("StatusText"),
+        writable: writable(&mut take),
     }
 }
 
-/// What a daemon's exit code means, and what to do about it. None: nothing is known of it.
-pub fn meaning(exit_code: u8) -> Option<(&'static str, &'static str)> {
-    Some(match exit_code {
-        1 => ("an internal error", "read its last lines: journalctl -u UNIT -n 50"),
+/// The folders that a unit may write. None: all, or it is not known.
+fn writable(take: &mut impl FnMut(&str) -> String) -> Option<Vec<PathBuf>> {
+    if take("ProtectSystem") != "strict" {
+        return None;
+    }
+    let mut folders = Vec::new();
+    for word in take("ReadWritePaths").split_whitespace() {
+        folders.push(PathBuf::from(word.trim_start_matches(['-', '+'])));
+    }
+    // SOURCE:DESTINATION:OPTIONS
+    for word in take("BindPaths").split_whitespace() {
+        let mut fields = word.trim_start_matches(['-', '+']).split(':');
+        let source = fields.next();
+        folders.extend(fields.next().or(source).map(PathBuf::from));
+    }
+    for (property, above) in [
+        ("StateDirectory", "/var/lib"),
+        ("RuntimeDirectory", "/run"),
+        ("LogsDirectory", "/var/log"),
+        ("CacheDirectory", "/var/cache"),
+    ] {
+        let value = take(property);
+        let names = value.split_whitespace().filter_map(|word| word.split(':').next());
+        folders.extend(names.map(|name| Path::new(above).join(name)));
+    }
+    Some(folders)
+}
+
+/// What a daemon's exit code means, and what to do about it. None: nothing is known of it. `marked`: the mark of damage is
+/// in its data folder, if that can be told. `anew`: how its folder is made anew.
+pub fn meaning(exit_code: u8, marked: Option<bool>, anew: &str) -> Option<(&'static str, String)> {
+    let (meaning, remedy) = match exit_code {
+        1 => ("an internal error", "read its last lines: journalctl -u UNIT -n 50".to_owned()),
         2 => (
             "wrong configuration, or the data folder is missing, in use or another node's",
-            "read why: journalctl -u UNIT -n 20; then correct it and: systemctl start UNIT",
+            "read why: journalctl -u UNIT -n 20; then correct it and: systemctl start UNIT".to_owned(),
+        ),
+        6 if marked == Some(true) => (
+            "damaged data was found; the folder is evidence",
+            format!("read why: journalctl -u UNIT -n 20; move the data folder away, then {anew}"),
+        ),
+        // The books are not concerned, and nothing is marked.
+        6 if marked == Some(false) => (
+            "damage was found, and the books are not marked as damaged: most likely it is the private key",
+            format!(
+                "read why: journalctl -u UNIT -n 20; if it names the private key, move only the file `key` of the data \
+                 folder away and start it again; else move the whole folder away, which is evidence, then {anew}"
+            ),
         ),
         6 => (
-            "damaged data was found; the folder is evidence",
-            "read why: journalctl -u UNIT -n 20; move the data folder away, then start with --rejoin (operating.md)",
+            "damaged data was found, which is evidence, or a damaged private key",
+            format!(
+                "read why: journalctl -u UNIT -n 20; if it names the private key, move only the file `key` of the data \
+                 folder away and start it again; else move the whole folder away, then {anew}"
+            ),
         ),
-        7 => ("the disk failed a write or a sync", "look at the disk and at dmesg; then: systemctl start UNIT"),
+        7 => (
+            "the disk failed a write or a sync, is full or read-only",
+            "look at the disk and at dmesg, make room; it is tried again by itself every few seconds".to_owned(),
+        ),
         _ => return None,
-    })
+    };
+    Some((meaning, remedy))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use std::path::Path;
+
+    use super::{Unit, meaning, parse};
 
     #[test]
     fn a_unit_is_read() {
         let text = "LoadState=loaded\nActiveState=failed\nSubState=failed\nUnitFileState=enabled\nExecMainCode=1\n\
-                    ExecMainStatus=6\nNRestarts=3\nStatusText=damage = found\n";
+                    ExecMainStatus=6\nNRestarts=3\n";
         let unit = parse("raftbankd.service", text);
         assert_eq!((unit.active.as_str(), unit.exit_code, unit.restarts), ("failed", Some(6), 3));
-        assert_eq!(unit.status, "damage = found");
         // A signal's number is no exit code.
         assert_eq!(parse("u", "ExecMainCode=2\nExecMainStatus=9\n").exit_code, None);
         assert_eq!(parse("u", "").load, "");
+    }
+
+    #[test]
+    fn a_unit_that_waits_after_a_failure_has_failed() {
+        let failed = |active: &str, sub: &str, exit_code| {
+            Unit { active: active.into(), sub: sub.into(), exit_code, ..Unit::default() }.has_failed()
+        };
+        assert!(failed("failed", "failed", None) && failed("activating", "auto-restart", Some(7)));
+        assert!(failed("activating", "auto-restart-queued", Some(7)));
+        for sub in ["stop-post", "final-sigterm"] {
+            assert!(failed("deactivating", sub, Some(7)));
+            assert!(!failed("deactivating", sub, Some(0)));
+        }
+        // Its process is still there.
+        assert!(!failed("deactivating", "stop-sigterm", None));
+        assert!(!failed("active", "running", Some(7)) && !failed("activating", "start", Some(7)));
+    }
+
+    #[test]
+    fn the_private_key_is_told_from_the_books() {
+        let told = |marked| meaning(6, marked, "ANEW").expect("known").1;
+        assert!(told(Some(true)).contains("ANEW") && !told(Some(true)).contains("key"));
+        assert!(told(Some(false)).contains("only the file `key`") && told(None).contains("only the file `key`"));
+        assert!(meaning(7, None, "").expect("known").1.contains("by itself"));
+    }
+
+    #[test]
+    fn the_folders_of_a_strict_unit_are_known() {
+        let text = "ProtectSystem=strict\nReadWritePaths=-/srv/bank /data\nBindPaths=/a:/b:rbind\n\
+                    StateDirectory=raftbank:link\nRuntimeDirectory=raftbank\nLogsDirectory=\n";
+        let unit = parse("u", text);
+        for allowed in ["/srv/bank/n1", "/data", "/b/x", "/var/lib/raftbank/n1", "/run/raftbank"] {
+            assert!(unit.may_write(Path::new(allowed)), "{allowed}");
+        }
+        for other in ["/srv/banks", "/a", "/var/lib/raftbank-n1", "/run", "/var/log", "/srv"] {
+            assert!(!unit.may_write(Path::new(other)), "{other}");
+        }
+        assert!(parse("u", "ProtectSystem=no\n").may_write(Path::new("/srv")));
     }
 }
