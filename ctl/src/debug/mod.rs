@@ -82,9 +82,9 @@ pub async fn bundle(context: &mut Context, args: &BundleArgs) -> Result<(), Fail
         failure.hint("give another file: --out FILE")
     })?;
     let doctor = DoctorArgs { config: args.config.clone(), relay_config: args.relay_config.clone() };
-    let view = View::gather(context, &doctor, context.timeout / 2).await;
-    let secrets = Secrets::gather(&view, context.timeout / 2).await;
-    let mut parts = parts::gather(view, context.timeout).await;
+    let view = View::gather(context, &doctor, context.timeout / 4).await;
+    let secrets = Secrets::gather(&view, context.timeout / 4).await;
+    let mut parts = parts::gather(view, context.timeout / 2).await;
     for part in &mut parts {
         // Searched before it is cut: half a secret is not found any more.
         part.text = std::mem::replace(&mut part.text, Ok(String::new())).map(|text| cut(secrets.remove(&text)));

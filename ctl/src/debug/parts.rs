@@ -130,7 +130,7 @@ async fn versions(limit: Duration) -> Part {
     for program in ["raftbankd", "raftbank-relayd"] {
         let line = match command::own(program) {
             None => format!("{program}: neither beside bankctl nor in the path"),
-            Some(path) => match command::run(&path, ["--version"], &[], limit, 1_024).await {
+            Some(path) => match command::run(&path, ["--version"], &[], limit / 2, 1_024).await {
                 Ok(Ran { stdout, .. }) => format!("{} ({})", stdout.trim(), path.display()),
                 Err(error) => error.to_string(),
             },

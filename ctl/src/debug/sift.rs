@@ -104,8 +104,10 @@ impl Secrets {
     /// From the genesis file, and from the node, if it answers.
     pub async fn gather(view: &View, limit: Duration) -> Self {
         let mut secrets = Self::default();
-        let genesis = view.node.as_ref().ok().and_then(|node| node.genesis.as_deref());
-        if let Some(table) = genesis.and_then(|path| files::table(path).ok()) {
+        let genesis = view.node.as_ref().ok().and_then(|node| node.genesis.clone());
+        // On another thread, for a disk may hang.
+        let read = tokio::task::spawn_blocking(move || files::table(&genesis?).ok());
+        if let Ok(Ok(Some(table))) = tokio::time::timeout(limit / 4, read).await {
             secrets.of_genesis(&table);
         }
         let ask = async {
@@ -115,7 +117,7 @@ impl Secrets {
                 _ => None,
             }
         };
-        let accounts = tokio::time::timeout(limit, ask).await.ok().flatten().unwrap_or_default();
+        let accounts = tokio::time::timeout(limit / 4 * 3, ask).await.ok().flatten().unwrap_or_default();
         accounts.into_iter().for_each(|(name, _)| secrets.name(&name));
         // A member may be called as an account is.
         if let Some(Ok(genesis)) = &view.genesis {

@@ -21,18 +21,36 @@ pub struct Configs {
 /// Looks at both configurations and at the genesis file.
 pub async fn check(view: &View) -> Configs {
     let mut configs = Configs::default();
-    node(view, &mut configs).await;
+    // At the same time, so that both have all of it.
+    let (of_node, of_relay) = tokio::join!(validated_node(view), validated_relay(view));
+    node(view, of_node, &mut configs);
     if let (Ok(file), Some(Ok(genesis))) = (&view.node, &view.genesis) {
         configs.findings.push(salt(genesis, file.genesis.as_deref().unwrap_or(Path::new("genesis.toml"))));
         configs.findings.push(member(genesis, file.id.as_deref().unwrap_or_default()));
     }
-    if view.relay_asked || view.relay_diagnosis.is_ok() {
-        relay(view, &mut configs).await;
+    if wants_relay(view) {
+        relay(view, of_relay, &mut configs);
     }
     configs
 }
 
-async fn node(view: &View, configs: &mut Configs) {
+fn wants_relay(view: &View) -> bool {
+    view.relay_asked || view.relay_diagnosis.is_ok()
+}
+
+async fn validated_node(view: &View) -> Option<Result<Ran, NotRun>> {
+    let path = view.place.config.as_deref().filter(|_| view.node.is_ok())?;
+    Some(run("raftbankd", path, &view.place.environment, view).await)
+}
+
+async fn validated_relay(view: &View) -> Option<Result<Ran, NotRun>> {
+    if !wants_relay(view) || view.relay.is_err() {
+        return None;
+    }
+    Some(run("raftbank-relayd", &view.relay_config, &[], view).await)
+}
+
+fn node(view: &View, ran: Option<Result<Ran, NotRun>>, configs: &mut Configs) {
     let check = "config.node";
     let Some(path) = &view.place.config else {
         let message = format!("which configuration belongs to {} is not known", view.place.socket.display());
@@ -48,7 +66,7 @@ async fn node(view: &View, configs: &mut Configs) {
         Err(unseen @ Unseen::Missing(_)) => Finding::note(check, unseen.to_string()),
         Err(unseen @ Unseen::Denied(_)) => Finding::note(check, unseen.to_string()),
         Err(unseen) => Finding::problem(check, unseen.to_string(), view.place.check_command()),
-        Ok(_) => match run("raftbankd", path, &view.place.environment, view).await {
+        Ok(_) => match ran.unwrap_or_else(|| Err(NotRun::Missing("raftbankd".to_owned()))) {
             Ok(Ran { code: Some(0), stdout, .. }) => {
                 configs.cluster_id = value(&stdout, "cluster id").map(str::to_owned);
                 let (node, bank) = (value(&stdout, "node"), value(&stdout, "bank"));
@@ -86,7 +104,7 @@ fn member(genesis: &GenesisFile, id: &str) -> Finding {
     Finding::problem("config.member", message, "set node.id to one of them")
 }
 
-async fn relay(view: &View, configs: &mut Configs) {
+fn relay(view: &View, ran: Option<Result<Ran, NotRun>>, configs: &mut Configs) {
     let check = "config.relay";
     let path = &view.relay_config;
     let file = match &view.relay {
@@ -97,7 +115,7 @@ async fn relay(view: &View, configs: &mut Configs) {
         }
         Err(unseen) => return configs.findings.push(Finding::note(check, unseen.to_string())),
     };
-    configs.findings.push(match run("raftbank-relayd", path, &[], view).await {
+    configs.findings.push(match ran.unwrap_or_else(|| Err(NotRun::Missing("raftbank-relayd".to_owned()))) {
         Ok(Ran { code: Some(0), .. }) => Finding::ok(check, format!("{} is valid", path.display())),
         Ok(Ran { stderr, .. }) => {
             let remedy = format!("correct it, then: raftbank-relayd --config {} --check-config", path.display());

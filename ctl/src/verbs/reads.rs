@@ -1,6 +1,7 @@
 //! The reading verbs: balance, accounts, get, status, watch.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +14,9 @@ use crate::failure::Failure;
 use crate::local::absent;
 use crate::output::{SCHEMA, bytes, hex, line, note, table};
 use crate::session::unfailed;
+
+/// A look at this machine has at least so long, even if the timeout has passed while the node was asked.
+const LOOK_LEAST: Duration = Duration::from_millis(100);
 
 /// `balance`.
 ///
@@ -100,9 +104,11 @@ pub async fn get(context: &mut Context, key: &str, local: bool) -> Result<(), Fa
 /// # Errors
 /// No answer.
 pub async fn status(context: &mut Context) -> Result<(), Failure> {
+    let begun = Instant::now();
     let reply = match context.node.ask(ApiRequest::Status).await {
         Err(failure) if failure.code == "unreachable" => {
-            let why = absent::look(context.node.path(), Path::new("/"), context.timeout).await;
+            let left = context.timeout.saturating_sub(begun.elapsed()).max(LOOK_LEAST);
+            let why = absent::look(context.node.path(), Path::new("/"), left).await;
             let said = if why.code == "silent" { &failure.message } else { "no node answers" };
             let message = format!("{said}: {}", why.message);
             return Err(Failure { next: why.next, ..Failure::new(failure.kind, why.code, message) });
