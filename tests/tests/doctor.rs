@@ -205,3 +205,25 @@ fn where_nothing_is_set_up_it_says_so() {
     assert_eq!((code, object["error"]["code"].as_str()), (4, Some("no_socket")));
     assert!(object["next"].as_array().is_some_and(|next| next.len() > 1), "{object}");
 }
+
+#[test]
+fn a_pipe_in_the_place_of_a_configuration_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("n1.toml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut child = Command::new(program("bankctl").unwrap())
+        .args(["--timeout", "20s", "doctor", "--config"])
+        .arg(&pipe)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("it waits for a writer");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}

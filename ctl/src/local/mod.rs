@@ -160,7 +160,13 @@ pub fn instances(root: &Path) -> Vec<PathBuf> {
     };
     let mut found: BTreeSet<String> =
         names(&run).into_iter().filter(|name| run.join(name).join("raftbankd.sock").exists()).collect();
-    found.extend(names(&state).iter().filter_map(|name| name.strip_prefix("raftbank-").map(str::to_owned)));
+    // Not every folder of such a name is one; what may not be seen is taken for one.
+    let has_data = |name: &String| match std::fs::metadata(state.join(format!("raftbank-{name}/{name}"))) {
+        Ok(meta) => meta.is_dir(),
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    };
+    let named = names(&state);
+    found.extend(named.iter().filter_map(|name| name.strip_prefix("raftbank-").map(str::to_owned)).filter(has_data));
     for target in ["multi-user.target.wants", "raftbank.target.wants"] {
         let enabled = names(&units.join(target));
         let named = |unit: &String| Some(unit.strip_prefix("raftbankd@")?.strip_suffix(".service")?.to_owned());

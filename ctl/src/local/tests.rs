@@ -155,12 +155,13 @@ async fn a_lost_disk_is_not_begun_anew() {
 async fn where_instances_run_none_is_made_beside_them() {
     for path in [
         "run/raftbank/n2/raftbankd.sock",
-        "var/lib/raftbank-n2",
+        "var/lib/raftbank-n2/n2",
         "etc/systemd/system/multi-user.target.wants/raftbankd@n2.service",
     ] {
         let system = System::new();
         system.config("n1");
         system.genesis("Zm9v");
+        fs::create_dir_all(system.path("var/lib/raftbank-old/sled")).unwrap();
         assert_eq!(system.code().await, "not_initialised");
         fs::create_dir_all(system.path(path)).unwrap();
         let why = system.why().await;

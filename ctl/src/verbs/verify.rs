@@ -104,7 +104,8 @@ pub async fn run(context: &mut Context, args: &VerifyArgs) -> Result<u8, Failure
         ),
         None => (
             node(context, None).await?,
-            "stop this node, move its data folder away, and start it with: raftbankd --rejoin",
+            "stop this node, move its data folder away, and make a new one: raftbankd --init --rejoin; in a bank of one or two \
+             members import its export (operating.md, A lost disk, or damage)",
         ),
     };
     print(context.out, &report, against.as_ref(), hint).map(|()| 0)
