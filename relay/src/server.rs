@@ -159,8 +159,16 @@ async fn live(args: &Args, config: &Config, logging: &Logging) -> Result<(), Fai
         socket = %config.relay.socket.display(),
         "{SOFTWARE} starts, without faults: partitions, cuts, delay and loss of an earlier run are gone"
     );
-    let status = |summary: &str| format!("listening on {address}; {summary}");
-    notify::ready(&status(&hub.summary()));
+    let mut ready = false;
+    let tell = |summary: &str| {
+        let line = format!("listening on {address}; {summary}");
+        if ready {
+            notify::status(&line);
+        } else {
+            ready = notify::ready(&line);
+        }
+        ready
+    };
 
     let accepting = conn::accept(Arc::clone(&hub), listener);
     let answering = admin::serve(Arc::clone(&hub), requests_in);
@@ -168,7 +176,7 @@ async fn live(args: &Args, config: &Config, logging: &Logging) -> Result<(), Fai
         () = until_stopped(&args.config, &hub, logging, &mut signals) => {}
         () = accepting => {}
         () = answering => {}
-        () = hub.run(Watchdog::from_env(), |summary| notify::status(&status(summary))) => {}
+        () = hub.run(Watchdog::from_env(), tell) => {}
     }
     notify::stopping();
     operators.shutdown(STOP_GRACE).await;
