@@ -1,7 +1,9 @@
 //! What can end `raftbankd`, and with which exit code.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
+use raftbank_service::disk;
 use raftbank_store::{DiskFault, StoreError};
 use thiserror::Error;
 
@@ -56,7 +58,7 @@ pub enum Failure {
         /// What was attempted.
         what: String,
         /// Why it failed.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Something that must not happen.
     #[error("internal error: {0}")]
@@ -76,15 +78,28 @@ impl Failure {
         }
     }
 
+    /// This failure of the path that the setting `key` names; wrong usage if its unit may not write there.
+    pub fn at(self, key: &str, path: &Path) -> Self {
+        let outside = self.source_of_io().and_then(|source| disk::outside_unit(key, path, source));
+        outside.map_or(self, Self::Usage)
+    }
+
+    fn source_of_io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io { source, .. } | Self::Store(StoreError::Io { source, .. }) => Some(source),
+            _ => None,
+        }
+    }
+
     /// An [`Failure::Io`] in one word order.
-    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
 }
 
 /// What to do about a disk, if it is one; to be put after the error.
-fn advice(error: &std::io::Error) -> String {
+fn advice(error: &io::Error) -> String {
     DiskFault::of(error).map_or_else(String::new, |fault| format!("; {}", fault.advice()))
 }
 

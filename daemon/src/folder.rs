@@ -40,11 +40,17 @@ pub fn init(config: &Config, bank: &Bank) -> Result<Made, Failure> {
 /// Makes the data folder of a node that lost its disk, unless it is there already and has not caught up yet.
 pub fn rejoin(config: &Config, bank: &Bank) -> Result<Made, Failure> {
     bank.position(&config.node.id)?;
-    if bank.members.len() == 1 {
+    // What a rejoining node waits for is a leader, and it gives nobody a vote: the others must be a majority.
+    let (members, id) = (bank.members.len(), &config.node.id);
+    if members <= 2 {
+        let why = if members == 1 {
+            format!("{id} is the only one of this bank")
+        } else {
+            "the other member of this bank of two is no majority without this one, so this could never end".to_owned()
+        };
         return Err(Failure::Usage(format!(
-            "--rejoin needs other members to learn from, and {} is the only one of this bank: restore a copy of its \
-             data folder, or begin a new bank with another salt and --init",
-            config.node.id
+            "--rejoin needs other members that go on without this one, and {why}: begin again on all members from an export \
+             of the bank (--import), or begin a new bank with another salt and --init"
         )));
     }
     let dir = &config.node.data_dir;

@@ -58,9 +58,11 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         print!("{}", check::report(&config, &bank)?);
         return Ok(0);
     }
+    // As against a disk that failed: where the unit may not write, nobody should try again.
+    let in_data_dir = |failure: Failure| failure.at("node.data_dir", &config.node.data_dir);
     if args.init {
-        let what =
-            if args.rejoin { folder::rejoin(&config, &bank)?.told() } else { folder::init(&config, &bank)?.told() };
+        let made = if args.rejoin { folder::rejoin(&config, &bank) } else { folder::init(&config, &bank) };
+        let what = made.map_err(in_data_dir)?.told();
         println!(
             "{what} {} for {} of bank \"{}\", cluster {}",
             config.node.data_dir.display(),
@@ -71,12 +73,12 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         return Ok(0);
     }
     if let Some(export) = &args.import {
-        let imported = import::import(&config, &bank, export)?;
+        let imported = import::import(&config, &bank, export).map_err(in_data_dir)?;
         println!("{}", imported.told(&config, args.output));
         return Ok(0);
     }
     if args.rejoin {
-        folder::rejoin(&config, &bank)?;
+        folder::rejoin(&config, &bank).map_err(in_data_dir)?;
     }
     serve(args, &config, bank)
 }
@@ -116,7 +118,7 @@ fn cannot_log(args: &Args, error: LogError) -> Failure {
     match error {
         // A full disk becomes free again; a supervisor may try.
         LogError::Dir { dir, source } if DiskFault::of(&source).is_some() => {
-            Failure::io(format!("log.dir = \"{}\" cannot be used", dir.display()))(source)
+            Failure::io(format!("log.dir = \"{}\" cannot be used", dir.display()))(source).at("log.dir", &dir)
         }
         error => Failure::Usage(format!("configuration {}: {error}", args.config.display())),
     }
@@ -131,9 +133,11 @@ fn live(args: &Args, config: &Config, bank: Bank, started: Instant, logging: &Sh
     let node = NodeName::parse(&config.node.id).map_err(|error| Failure::Usage(error.to_string()))?;
     let expected = Expected { cluster_id: bank.cluster_id, node: node.clone() };
     let mut loading = Loading::default();
-    let (store, reader, opened) = SledStore::open_watched(dir, &expected, |progress| loading.on(&progress))?;
+    let in_data_dir = |failure: Failure| failure.at("node.data_dir", dir);
+    let (store, reader, opened) = SledStore::open_watched(dir, &expected, |progress| loading.on(&progress))
+        .map_err(|error| in_data_dir(error.into()))?;
     greet(config, &bank, &reader, &opened)?;
-    let signer = load_key(dir, &bank, &node, &opened)?;
+    let signer = load_key(dir, &bank, &node, &opened).map_err(in_data_dir)?;
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(READS_MAX + VERIFICATIONS_MAX + REPLAYS_MAX + LOOKS_MAX + 1)
@@ -155,7 +159,7 @@ fn cannot_bind(error: BindError) -> Failure {
     match error {
         // Whatever comes and goes, such as free descriptors; a folder that is missing does not come by itself.
         BindError::Io { path, source } if !matches!(source.kind(), AddrInUse | NotFound | PermissionDenied) => {
-            Failure::io(format!("the socket {} cannot be made", path.display()))(source)
+            Failure::io(format!("the socket {} cannot be made", path.display()))(source).at("node.socket", &path)
         }
         error => Failure::Usage(format!("node.socket: {error}")),
     }

@@ -71,7 +71,10 @@ impl Picture {
 /// The supervisor's picture of this node.
 pub struct Status {
     started: Instant,
+    /// The supervisor has heard that the node is ready.
     ready: bool,
+    /// When it was told so last.
+    tried: Option<Instant>,
     stopping: bool,
     /// Why the relay does not let this node in.
     refused: Option<String>,
@@ -81,15 +84,27 @@ pub struct Status {
 impl Status {
     /// Nothing has been told yet. `started` is when the node began to look for a leader.
     pub fn new(started: Instant) -> Self {
-        Self { started, ready: false, stopping: false, refused: None, shown: None }
+        Self { started, ready: false, tried: None, stopping: false, refused: None, shown: None }
     }
 
     /// Tells what has changed. Ready is told with the first leader that serves, or after a while without, together with the
-    /// line that says so.
+    /// line that says so, until the supervisor has heard it.
     pub fn node(&mut self, picture: &Picture, names: &[NodeName]) {
-        let now = Instant::now();
-        let ready = !self.ready && (picture.serving || now.duration_since(self.started) >= PATIENCE);
-        if self.stopping || !(ready || self.is_news(picture, now)) {
+        self.tell(picture, names, Instant::now(), notify::ready, notify::status);
+    }
+
+    fn tell(
+        &mut self,
+        picture: &Picture,
+        names: &[NodeName],
+        now: Instant,
+        mut say_ready: impl FnMut(&str) -> bool,
+        mut say_status: impl FnMut(&str),
+    ) {
+        let is_due = picture.serving || self.tried.is_some() || now.duration_since(self.started) >= PATIENCE;
+        let ready = !self.ready && is_due;
+        let wait = ready && self.tried.is_some_and(|tried| now.duration_since(tried) < notify::READY_AGAIN);
+        if self.stopping || wait || !(ready || self.is_news(picture, now)) {
             return;
         }
         let mut line = picture.line(names);
@@ -97,13 +112,13 @@ impl Status {
             line = format!("refused by the relay: {message}; {line}");
         }
         if ready {
-            self.ready = true;
-            if !picture.serving {
+            if !picture.serving && self.tried.is_none() {
                 tracing::warn!("no leader yet; waiting for one (is the relay up, and a majority of the nodes?)");
             }
-            notify::ready(&line);
+            self.ready = say_ready(&line);
+            self.tried = Some(now);
         } else {
-            notify::status(&line);
+            say_status(&line);
         }
         self.shown = Some((picture.clone(), now));
     }
@@ -208,6 +223,29 @@ mod tests {
         assert!(status.is_news(&skewed, now));
         status.refused("another cluster");
         assert!(status.shown.is_none());
+    }
+
+    #[test]
+    fn ready_is_said_again_until_the_supervisor_has_heard_it() {
+        let start = Instant::now();
+        let mut status = Status::new(start);
+        let (serving, alone) = (picture(Role::Follower, Some(1), None), picture(Role::Follower, None, None));
+        let mut said = Vec::new();
+        // A leader for a moment, then none; the supervisor hears nothing before 950 ms.
+        for ms in (0..2_000).step_by(10) {
+            let (now, shown) = (start + Duration::from_millis(ms), if ms == 0 { &serving } else { &alone });
+            status.tell(
+                shown,
+                &names(),
+                now,
+                |_| {
+                    said.push(ms);
+                    ms >= 950
+                },
+                |_| (),
+            );
+        }
+        assert_eq!(said, [0, 200, 400, 600, 800, 1_000]);
     }
 
     #[test]

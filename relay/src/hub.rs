@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use raftbank_service::notify::READY_AGAIN;
 use raftbank_service::watchdog::Watchdog;
 use raftbank_wire::api::{ApiReply, LinkCommand, PartitionCommand, RelayDiagnosis, RelayStatusReply};
 use raftbank_wire::hello::Hello;
@@ -179,11 +180,6 @@ impl Hub {
         }
     }
 
-    /// Who is connected and whether faults are set, for one line of status.
-    pub fn summary(&self) -> String {
-        self.lock().router.summary()
-    }
-
     /// The relay's health.
     pub fn diagnosis(&self) -> RelayDiagnosis {
         RelayDiagnosis { status: self.status(), refused: self.lock().refusals.shown(Instant::now()) }
@@ -201,28 +197,37 @@ impl Hub {
 
     /// Does what time brings, for ever.
     pub async fn run_timer(&self) {
-        self.run(Watchdog::off(), |_| ()).await;
+        self.run(Watchdog::off(), |_| true).await;
     }
 
     /// The router's loop: forwards what is due, ends faults, tells of changes and feeds the watchdog once a turn. It
     /// shares its thread and its lock with all connections, so whoever hangs with either in hand stops it, too. For ever.
-    pub async fn run(&self, mut watchdog: Watchdog, mut changed: impl FnMut(&str)) {
-        let mut shown = self.summary();
+    ///
+    /// `tell` gets the line of the present state at once and after each change. False: it was not heard, and is told again,
+    /// [`READY_AGAIN`] later.
+    pub async fn run(&self, mut watchdog: Watchdog, mut tell: impl FnMut(&str) -> bool) {
+        let mut shown = None;
+        let mut again = None;
         loop {
             let (awaited, line) = {
                 let mut state = self.lock();
                 state.router.advance(Instant::now());
                 state.awaited = state.router.next_moment();
-                (state.awaited, state.router.summary())
+                let now = state.router.gist();
+                // A line is made only when it differs: this loop goes round for every delayed message.
+                (state.awaited, (shown != Some(now)).then(|| (now, state.router.summary())))
             };
-            if line != shown {
-                changed(&line);
-                shown = line;
+            if let Some((gist, line)) = line
+                && again.is_none_or(|again| Instant::now() >= again)
+            {
+                let is_heard = tell(&line);
+                shown = is_heard.then_some(gist);
+                again = (!is_heard).then(|| Instant::now() + READY_AGAIN);
             }
             watchdog.feed();
             tokio::select! {
                 () = self.sooner.notified() => {}
-                () = sleep_until(awaited.into_iter().chain(watchdog.due()).min()) => {}
+                () = sleep_until(awaited.into_iter().chain(watchdog.due()).chain(again).min()) => {}
             }
         }
     }
@@ -251,5 +256,58 @@ async fn sleep_until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use raftbank_service::watchdog::Watchdog;
+    use raftbank_wire::api::PartitionCommand;
+
+    use super::Hub;
+    use crate::config::Config;
+
+    fn hub() -> Arc<Hub> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("relayd.toml");
+        std::fs::write(&path, "[relay]\nlisten = \"127.0.0.1:0\"\nmembers = [\"n1\", \"n2\"]\n").expect("written");
+        Hub::new(&Config::load(&path).expect("valid")).expect("random numbers")
+    }
+
+    #[tokio::test]
+    async fn a_line_is_told_until_it_is_heard_and_then_only_when_it_changes() {
+        let hub = hub();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (telling, told) = (Arc::clone(&lines), Arc::clone(&lines));
+        let loop_hub = Arc::clone(&hub);
+        let task = tokio::spawn(async move {
+            // The supervisor hears nothing at first.
+            let tell = move |line: &str| {
+                let mut lines = telling.lock().expect("no panic");
+                lines.push(line.to_owned());
+                lines.len() > 2
+            };
+            loop_hub.run(Watchdog::off(), tell).await;
+        });
+        let until = async |count: usize| {
+            let wait = async {
+                while told.lock().expect("no panic").len() < count {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), wait).await.expect("told in time");
+        };
+        until(3).await;
+        hub.sooner.notify_one();
+        let groups = "n1/n2".to_owned();
+        hub.partition(&PartitionCommand::Set { groups, for_ms: None }).expect("set");
+        until(4).await;
+        task.abort();
+        let lines = lines.lock().expect("no panic");
+        assert_eq!(lines[..3], ["no member of 2 connected"; 3]);
+        assert!(lines[3].starts_with("no member of 2 connected; faults are set"), "{lines:?}");
     }
 }

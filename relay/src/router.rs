@@ -254,6 +254,12 @@ impl Router {
         self.faults.any()
     }
 
+    /// All that [`Self::summary`] is made of: a bit for each member that is connected, and whether faults are set.
+    pub fn gist(&self) -> (u128, bool) {
+        let bits = self.links.iter().rev().fold(0, |bits, link| (bits << 1) | u128::from(link.is_some()));
+        (bits, self.has_faults())
+    }
+
     /// Who is connected and whether faults are set, as in `n1, n3 of 3 members connected; faults are set`.
     pub fn summary(&self) -> String {
         let names: Vec<&str> = self.connected().into_iter().map(|place| self.name(place)).collect();

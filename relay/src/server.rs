@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raftbank_service::config::ConfigError;
+use raftbank_service::disk;
 use raftbank_service::log::{self, LogError, Logging};
 use raftbank_service::notify;
 use raftbank_service::signals::{self, Signal};
@@ -24,6 +25,8 @@ use crate::{admin, conn};
 const EXIT_INTERNAL: u8 = 1;
 /// Exit code: wrong usage or configuration.
 const EXIT_USAGE: u8 = 2;
+/// Exit code: the disk is full, read-only or failed.
+const EXIT_DISK: u8 = 7;
 /// Requests of operators that wait.
 const REQUESTS_MAX: usize = 64;
 /// Operators' connections at a time.
@@ -49,7 +52,7 @@ pub enum Failure {
     },
     /// The operators' socket cannot be served.
     #[error("relay.socket: {0}")]
-    Socket(#[from] BindError),
+    Socket(BindError),
     /// The address cannot be listened on.
     #[error("relay.listen = \"{address}\" cannot be listened on: {source}")]
     Listen {
@@ -58,6 +61,9 @@ pub enum Failure {
         /// Why not.
         source: io::Error,
     },
+    /// A path that the relay's unit may not write.
+    #[error("{0}")]
+    Outside(String),
     /// The operating system refuses something that the relay needs.
     #[error("{what}: {source}")]
     Io {
@@ -75,16 +81,13 @@ impl Failure {
     /// The exit code of the contract. A supervisor must not try again after 2.
     pub fn exit_code(&self) -> u8 {
         match self {
-            // A full disk becomes free again.
-            Self::Log { source: LogError::Dir { source, .. }, .. }
-                if matches!(
-                    source.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
-                ) =>
+            // A full disk becomes free again; a supervisor takes its time.
+            Self::Log { source: LogError::Dir { source, .. }, .. } | Self::Socket(BindError::Io { source, .. })
+                if disk::is_fault(source) =>
             {
-                EXIT_INTERNAL
+                EXIT_DISK
             }
-            Self::Config(_) | Self::Log { .. } => EXIT_USAGE,
+            Self::Config(_) | Self::Log { .. } | Self::Outside(_) => EXIT_USAGE,
             // A port becomes free, an address may come with the network, descriptors are closed: worth another try.
             Self::Socket(BindError::Io { source, .. }) | Self::Listen { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => EXIT_USAGE,
@@ -107,7 +110,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         return Ok(0);
     }
     let logging = log::init("raftbank-relayd", &[], &config.log.level, config.log.dir())
-        .map_err(|source| Failure::Log { path: args.config.display().to_string(), source })?;
+        .map_err(|error| cannot_log(args, error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -117,6 +120,22 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     tracing::error!(exit_code, "{failure}");
     notify::ended(&failure.to_string());
     Ok(exit_code)
+}
+
+fn cannot_log(args: &Args, error: LogError) -> Failure {
+    let outside = match &error {
+        LogError::Dir { dir, source } => disk::outside_unit("log.dir", dir, source),
+        LogError::Level { .. } | LogError::Already(_) => None,
+    };
+    outside.map_or_else(|| Failure::Log { path: args.config.display().to_string(), source: error }, Failure::Outside)
+}
+
+fn cannot_bind(error: BindError) -> Failure {
+    let outside = match &error {
+        BindError::Io { path, source } => disk::outside_unit("relay.socket", path, source),
+        BindError::InUse { .. } | BindError::NotASocket { .. } | BindError::TooLong { .. } => None,
+    };
+    outside.map_or_else(|| Failure::Socket(error), Failure::Outside)
 }
 
 /// What the configuration says, a line each.
@@ -148,7 +167,7 @@ async fn live(args: &Args, config: &Config, logging: &Logging) -> Result<(), Fai
     let listener = TcpListener::bind(config.relay.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     // Last: this leaves a file behind.
-    let bound = server::bind(&config.relay.socket).await?;
+    let bound = server::bind(&config.relay.socket).await.map_err(cannot_bind)?;
 
     let (requests, requests_in) = mpsc::channel(REQUESTS_MAX);
     let bounds = ServerConfig { connections_max: OPERATORS_MAX, ..ServerConfig::new(SOFTWARE) };
@@ -159,8 +178,16 @@ async fn live(args: &Args, config: &Config, logging: &Logging) -> Result<(), Fai
         socket = %config.relay.socket.display(),
         "{SOFTWARE} starts, without faults: partitions, cuts, delay and loss of an earlier run are gone"
     );
-    let status = |summary: &str| format!("listening on {address}; {summary}");
-    notify::ready(&status(&hub.summary()));
+    let mut ready = false;
+    let tell = |summary: &str| {
+        let line = format!("listening on {address}; {summary}");
+        if ready {
+            notify::status(&line);
+        } else {
+            ready = notify::ready(&line);
+        }
+        ready
+    };
 
     let accepting = conn::accept(Arc::clone(&hub), listener);
     let answering = admin::serve(Arc::clone(&hub), requests_in);
@@ -168,7 +195,7 @@ async fn live(args: &Args, config: &Config, logging: &Logging) -> Result<(), Fai
         () = until_stopped(&args.config, &hub, logging, &mut signals) => {}
         () = accepting => {}
         () = answering => {}
-        () = hub.run(Watchdog::from_env(), |summary| notify::status(&status(summary))) => {}
+        () = hub.run(Watchdog::from_env(), tell) => {}
     }
     notify::stopping();
     operators.shutdown(STOP_GRACE).await;
@@ -199,5 +226,30 @@ fn reload(path: &Path, hub: &Hub, logging: &Logging) {
             tracing::info!(level = config.log.level, messages = config.log.messages, "logging reloaded");
         }
         Err(error) => tracing::error!("not reloaded: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use raftbank_service::log::LogError;
+    use raftbank_wire::server::BindError;
+
+    use super::Failure;
+
+    #[test]
+    fn a_disk_fault_is_seven_and_what_nobody_mends_by_waiting_is_two() {
+        for (number, log, socket) in [(28, 7, 7), (30, 7, 7), (5, 7, 7), (13, 2, 2), (2, 2, 2), (24, 2, 1)] {
+            let source = || io::Error::from_raw_os_error(number);
+            let failed = Failure::Log {
+                path: "relayd.toml".to_owned(),
+                source: LogError::Dir { dir: "/var/log/raftbank".into(), source: source() },
+            };
+            assert_eq!(failed.exit_code(), log, "{failed}");
+            let failed = Failure::Socket(BindError::Io { path: "/run/relayd.sock".into(), source: source() });
+            assert_eq!(failed.exit_code(), socket, "{failed}");
+        }
+        assert_eq!(Failure::Outside("elsewhere".to_owned()).exit_code(), 2);
     }
 }

@@ -47,6 +47,18 @@ impl Supervisor {
 }
 
 #[tokio::test]
+async fn ready_reaches_a_supervisor_that_did_not_read_for_a_while() {
+    let supervisor = Supervisor::new();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    assert!((0..100_000).any(|_| filler.send_to(b"FULL=1\n", &supervisor.path).is_err()));
+    let _relay = Relay::start_with("", &[("NOTIFY_SOCKET", supervisor.path.to_str().unwrap())]);
+    // Longer than the relay waits for it with any word.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    while !supervisor.next().contains("READY=1") {}
+}
+
+#[tokio::test]
 async fn the_supervisor_is_told_who_is_connected_and_which_faults_are_set() {
     let supervisor = Supervisor::new();
     let mut relay = Relay::start_with("", &[("NOTIFY_SOCKET", supervisor.path.to_str().unwrap())]);

@@ -1,32 +1,35 @@
 //! Lines for the journal in its native protocol, with priorities and fields, through the crate `tracing-journald`.
 //!
 //! That crate sends on the calling thread and waits for as long as the journal's socket is full. So lines wait in a
-//! bounded queue for a thread of their own, which hands them to the crate; a journal that takes nothing costs lines,
-//! which are counted, and never holds a daemon up.
+//! bounded queue for a thread of their own, which hands them to the crate; a journal that takes nothing, or is not there,
+//! costs lines, which are counted, and never holds a daemon up.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Value, Visit};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer, Layered, SubscriberExt};
 
-use crate::log::{NOTICE, QUEUED_LINES_MAX};
+use crate::log::{NOTICE, QUEUED_BYTES_MAX, QUEUED_LINES_MAX};
 
 /// Before the name of each field of a line: `RAFTBANK_HEIGHT`.
 const PREFIX: &str = "RAFTBANK";
 /// How long the start waits to learn whether there is a journal, and the end until it has taken all lines.
 const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Where the journal listens; the crate has it built in.
+const SOCKET: &str = "/run/systemd/journal/socket";
 /// Between two looks at a queue that is full.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -57,6 +60,25 @@ struct Line {
     fields: Vec<Option<String>>,
 }
 
+impl Line {
+    /// Bytes of text.
+    fn bytes(&self) -> usize {
+        self.message.len() + self.fields.iter().flatten().map(String::len).sum::<usize>()
+    }
+
+    /// As one line for standard error, with its priority as the journal reads it there.
+    fn plain(&self) -> String {
+        let priority = match *self.metadata.level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO if self.metadata.name() == NOTICE => 5,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        format!("<{priority}>{}\n", self.message.replace(['\n', '\r'], " "))
+    }
+}
+
 /// From an event to the journal's socket.
 type Way = Layered<tracing_journald::Layer, Registry>;
 
@@ -70,7 +92,16 @@ enum Job {
 #[derive(Clone)]
 pub(crate) struct Journal {
     queue: SyncSender<Job>,
-    lost: Arc<AtomicU64>,
+    load: Arc<Load>,
+}
+
+/// What the queue holds and what it did not take.
+#[derive(Default)]
+struct Load {
+    /// Bytes of the lines that wait.
+    bytes: AtomicUsize,
+    /// Lines that are not in the journal, since that was told last.
+    lost: AtomicU64,
 }
 
 impl Journal {
@@ -79,30 +110,62 @@ impl Journal {
     /// # Errors
     /// There is no journal, or no thread can be started.
     pub fn start(name: &str, about: &[(&str, &str)]) -> io::Result<Self> {
-        let (queue, jobs) = mpsc::sync_channel(QUEUED_LINES_MAX);
-        let (started, start) = mpsc::sync_channel(1);
-        let lost = Arc::new(AtomicU64::new(0));
-        let journal = Self { queue, lost: Arc::clone(&lost) };
         let name = name.to_owned();
         let about: Vec<_> = about.iter().map(|(key, value)| (format!("{PREFIX}_{key}"), (*value).to_owned())).collect();
+        let make = move || {
+            let info = to_journal(&name, &about, Priority::Informational)?;
+            let notice = to_journal(&name, &about, Priority::Notice)?;
+            let probe = UnixDatagram::unbound()?;
+            Ok(move |line: &Line| {
+                // The crate does not say that nobody listens; this does, without sending anything.
+                let is_there = probe.connect(SOCKET).is_ok();
+                if is_there {
+                    send(if line.metadata.name() == NOTICE { &notice } else { &info }, line);
+                }
+                is_there
+            })
+        };
+        let to_stderr = |line: &str| drop(io::stderr().write_all(line.as_bytes()));
+        Self::start_with(WAIT_MAX, make, to_stderr)
+    }
+
+    /// As [`Self::start`]. `make` makes what hands a line over, and says whether it could; if it fails only after `wait`,
+    /// lines go to `plain` for ever.
+    fn start_with<H: FnMut(&Line) -> bool>(
+        wait: Duration,
+        make: impl FnOnce() -> io::Result<H> + Send + 'static,
+        mut plain: impl FnMut(&str) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (queue, jobs) = mpsc::sync_channel(QUEUED_LINES_MAX);
+        let (started, start) = mpsc::sync_channel(1);
+        let load = Arc::new(Load::default());
+        let journal = Self { queue, load: Arc::clone(&load) };
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            // Through the queue like any other line, and into the files, too.
+            let tell = |lost| tracing::warn!("{lost} lines are not in the journal: it did not take them in time");
             // This, too, waits for a journal that takes nothing.
-            let made = to_journal(&name, &about, Priority::Informational)
-                .and_then(|info| Ok((info, to_journal(&name, &about, Priority::Notice)?)));
-            match made {
-                // Whoever started this may have waited long enough.
-                Err(error) => drop(started.send(Err(error))),
-                Ok((info, notice)) => {
+            match make() {
+                Ok(hand_over) => {
                     let _ = started.send(Ok(()));
-                    let hand_over = |job: &Line| send(if job.metadata.name() == NOTICE { &notice } else { &info }, job);
-                    // Through the queue like any other line, and into the files, too.
-                    let tell =
-                        |lost| tracing::warn!("{lost} lines are not in the journal: it did not take them in time");
-                    work(&jobs, &lost, hand_over, tell);
+                    work(&jobs, &load, hand_over, tell);
+                }
+                Err(error) => {
+                    let mut why = Some(format!(
+                        "<4>the journal's socket cannot be used, so lines go to standard error: {error}\n"
+                    ));
+                    // Whoever hears this in time drops the queue, and nothing follows. Who has waited long enough
+                    // counts on this thread.
+                    let _ = started.send(Err(error));
+                    let hand_over = |line: &Line| {
+                        why.take().iter().for_each(|why| plain(why));
+                        plain(&line.plain());
+                        true
+                    };
+                    work(&jobs, &load, hand_over, tell);
                 }
             }
         })?;
-        match start.recv_timeout(WAIT_MAX) {
+        match start.recv_timeout(wait) {
             Ok(result) => result.map(|()| journal),
             // It is there and takes nothing now: lines wait for it.
             Err(RecvTimeoutError::Timeout) => Ok(journal),
@@ -111,11 +174,11 @@ impl Journal {
     }
 
     fn push(&self, line: Line) {
-        match self.queue.try_send(Job::Line(line)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
+        let bytes = line.bytes();
+        let waiting = self.load.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if waiting.saturating_add(bytes) > QUEUED_BYTES_MAX || self.queue.try_send(Job::Line(line)).is_err() {
+            self.load.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.load.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -183,14 +246,25 @@ impl Visit for Text {
     }
 }
 
-/// Hands over lines until nobody queues any more. `tell` is told how many were lost since the last time.
-fn work(jobs: &Receiver<Job>, lost: &AtomicU64, mut hand_over: impl FnMut(&Line), mut tell: impl FnMut(u64)) {
+/// Hands over lines until nobody queues any more. `tell` is told how many were lost since the last time, when one has gone
+/// through: before that the word would be lost, too.
+fn work(jobs: &Receiver<Job>, load: &Load, mut hand_over: impl FnMut(&Line) -> bool, mut tell: impl FnMut(u64)) {
     while let Ok(job) = jobs.recv() {
-        match job {
-            Job::Line(line) => hand_over(&line),
-            Job::Flush(done) => drop(done.send(())),
+        let line = match job {
+            Job::Line(line) => line,
+            Job::Flush(done) => {
+                // Nobody waits any more, perhaps.
+                let _ = done.send(());
+                continue;
+            }
+        };
+        let is_taken = hand_over(&line);
+        load.bytes.fetch_sub(line.bytes(), Ordering::Relaxed);
+        if !is_taken {
+            load.lost.fetch_add(1, Ordering::Relaxed);
+            continue;
         }
-        match lost.swap(0, Ordering::Relaxed) {
+        match load.lost.swap(0, Ordering::Relaxed) {
             0 => {}
             lost => tell(lost),
         }
@@ -231,14 +305,20 @@ fn send(way: &Way, line: &Line) {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
+    use std::io;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::Ordering;
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use tracing_subscriber::Registry;
     use tracing_subscriber::layer::SubscriberExt;
 
-    use super::{Job, Journal, Line, names, work};
+    use super::{Job, Journal, Line, Load, names, work};
+    use crate::log::QUEUED_BYTES_MAX;
+
+    /// Longer than anything takes here.
+    const LONG: Duration = Duration::from_secs(30);
 
     #[test]
     fn only_the_stream_of_this_very_file_counts() {
@@ -251,7 +331,7 @@ mod tests {
     /// A queue of so many places, and nobody who takes anything yet.
     fn queue(places: usize) -> (Journal, mpsc::Receiver<Job>) {
         let (queue, jobs) = mpsc::sync_channel(places);
-        (Journal { queue, lost: Arc::new(AtomicU64::new(0)) }, jobs)
+        (Journal { queue, load: Arc::new(Load::default()) }, jobs)
     }
 
     #[test]
@@ -281,13 +361,75 @@ mod tests {
                 tracing::info!(number, "said");
             }
         });
-        assert_eq!(journal.lost.load(Ordering::Relaxed), 7);
+        assert_eq!(journal.load.lost.load(Ordering::Relaxed), 7);
         journal.flush();
-        let lost = Arc::clone(&journal.lost);
-        drop(journal);
-        let (mut taken, mut told) = (Vec::new(), Vec::new());
-        work(&jobs, &lost, |line: &Line| taken.push(line.message.clone()), |lost| told.push(lost));
+        let (taken, told) = worked(journal, &jobs, |_| true);
         assert_eq!(taken, ["said number=0", "said number=1", "said number=2"]);
         assert_eq!(told, [7]);
+    }
+
+    /// Works all that is queued off: the lines that were tried, and the losses that were told.
+    fn worked(
+        journal: Journal,
+        jobs: &mpsc::Receiver<Job>,
+        mut takes: impl FnMut(&str) -> bool,
+    ) -> (Vec<String>, Vec<u64>) {
+        let load = Arc::clone(&journal.load);
+        drop(journal);
+        let (mut tried, mut told) = (Vec::new(), Vec::new());
+        let hand_over = |line: &Line| {
+            tried.push(line.message.clone());
+            takes(&line.message)
+        };
+        work(jobs, &load, hand_over, |lost| told.push(lost));
+        assert_eq!(load.bytes.load(Ordering::Relaxed), 0, "nothing waits any more");
+        (tried, told)
+    }
+
+    #[test]
+    fn lines_that_the_journal_did_not_get_are_counted_and_told_once_it_is_back() {
+        let (journal, jobs) = queue(8);
+        tracing::subscriber::with_default(Registry::default().with(journal.clone()), || {
+            for number in 0..5 {
+                tracing::info!("{number}");
+            }
+        });
+        let (tried, told) = worked(journal, &jobs, |line| line == "0" || line == "4");
+        assert_eq!((tried.len(), told), (5, vec![3]));
+    }
+
+    #[test]
+    fn long_lines_are_bounded_together() {
+        let (journal, jobs) = queue(64);
+        let long = "x".repeat(QUEUED_BYTES_MAX / 4);
+        tracing::subscriber::with_default(Registry::default().with(journal.clone()), || {
+            for _ in 0..6 {
+                tracing::info!("{long}");
+            }
+            tracing::info!("{long}{long}{long}{long}{long}");
+        });
+        assert!(journal.load.bytes.load(Ordering::Relaxed) <= QUEUED_BYTES_MAX);
+        let (tried, told) = worked(journal, &jobs, |_| true);
+        assert_eq!((tried.len(), told), (4, vec![3]));
+    }
+
+    #[test]
+    fn lines_go_to_standard_error_when_the_journal_fails_after_the_start() {
+        let (release, released) = mpsc::channel::<()>();
+        let (plain, lines) = mpsc::channel();
+        let make = move || {
+            released.recv_timeout(LONG).expect("released");
+            Err::<fn(&Line) -> bool, _>(io::Error::from_raw_os_error(111))
+        };
+        let plain = move |line: &str| plain.send(line.to_owned()).expect("somebody listens");
+        let journal = Journal::start_with(Duration::ZERO, make, plain).expect("started: nothing has failed yet");
+        tracing::subscriber::with_default(Registry::default().with(journal.clone()), || tracing::warn!("be\nfore"));
+        release.send(()).expect("waited for");
+        tracing::subscriber::with_default(Registry::default().with(journal), || {
+            tracing::info!(name: crate::log::NOTICE, "after");
+        });
+        let line = || lines.recv_timeout(LONG).expect("a line");
+        assert!(line().starts_with("<4>the journal's socket cannot be used"));
+        assert_eq!((line().as_str(), line().as_str()), ("<4>be fore\n", "<5>after\n"));
     }
 }

@@ -24,6 +24,8 @@ use crate::journal::{self, Journal};
 
 /// Lines that may wait for the disk, and for the journal.
 pub const QUEUED_LINES_MAX: usize = 8_192;
+/// Bytes of text that may wait for the journal.
+pub const QUEUED_BYTES_MAX: usize = 16 << 20;
 /// The name (`name: NOTICE`) of an event of level info that is normal and yet worth an operator's eye: priority 5 in the
 /// journal instead of 6.
 pub const NOTICE: &str = "notice";

@@ -86,7 +86,7 @@ fn rejoin_leaves_other_folders_alone() {
     assert_eq!(failure.exit_code(), 2);
     assert!(failure.to_string().contains("move it away"), "{failure}");
 
-    let other = super::tests::bank(dir.path(), "\"n1\", \"n2\"", "another");
+    let other = super::tests::bank(dir.path(), "\"n1\", \"n2\", \"n3\"", "another");
     let failure = rejoin(&config, &other).expect_err("a folder of another bank is refused");
     assert!(failure.to_string().contains("is not this one"), "{failure}");
 }
@@ -102,10 +102,13 @@ fn a_marked_folder_is_not_gone_on_with() {
 }
 
 #[test]
-fn a_single_member_cannot_rejoin() {
+fn without_a_majority_beside_it_a_member_cannot_rejoin() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let (config, bank) = (config(dir.path(), "n1"), bank(dir.path(), "\"n1\"", "s"));
-    let failure = rejoin(&config, &bank).expect_err("nobody to learn from");
-    assert_eq!(failure.exit_code(), 2);
-    assert!(failure.to_string().contains("only one"), "{failure}");
+    let config = config(dir.path(), "n1");
+    for (members, word) in [("\"n1\"", "only one"), ("\"n1\", \"n2\"", "bank of two")] {
+        let failure = rejoin(&config, &bank(dir.path(), members, "s")).expect_err("nobody who leads");
+        assert_eq!(failure.exit_code(), 2);
+        assert!(failure.to_string().contains(word) && failure.to_string().contains("--import"), "{failure}");
+        assert!(!config.node.data_dir.exists(), "nothing was made");
+    }
 }

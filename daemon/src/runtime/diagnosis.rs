@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use raftbank_wire::api::{ApiReply, Diagnosis, FolderFigures, RelayConnection, SyncFigures};
+use raftbank_wire::api::{ApiReply, Diagnosis, FolderFigures, RelayConnection, SyncFigures, printable};
 use raftbank_wire::link::LinkEvent;
 use raftbank_wire::server::Responder;
 use tokio::sync::Semaphore;
@@ -16,7 +16,7 @@ pub const LOOKS_MAX: usize = 1;
 const FILES_MAX: usize = 10_000;
 const DEPTH_MAX: usize = 4;
 /// Longest refusal that is kept, in bytes.
-const REFUSAL_CHARS_MAX: usize = 1_000;
+const REFUSAL_BYTES_MAX: usize = 1_000;
 
 /// What is known beside the node.
 pub struct Around {
@@ -50,7 +50,7 @@ impl Around {
             }
             LinkEvent::Disconnected => false,
             LinkEvent::Refused(message) => {
-                self.refused = Some(message.chars().take(REFUSAL_CHARS_MAX).collect());
+                self.refused = Some(refusal(message));
                 false
             }
             LinkEvent::PeerUp(_) | LinkEvent::PeerDown(_) | LinkEvent::Frame { .. } => return,
@@ -81,6 +81,11 @@ impl Around {
             drop(permit);
         });
     }
+}
+
+/// A refusal as it may be shown: whoever listens at the relay's address has written it.
+pub fn refusal(message: &str) -> String {
+    printable(message, REFUSAL_BYTES_MAX)
 }
 
 /// Looks at a data folder and its file system.
@@ -133,6 +138,10 @@ mod tests {
         let mut around = Around::new("a:1", "/".as_ref(), Instant::now());
         around.linked(&LinkEvent::Refused("no".to_owned()));
         assert_eq!((around.refused.as_deref(), around.connected), (Some("no"), false));
+        // From a stranger: nothing in it may reach a terminal as it is.
+        around.linked(&LinkEvent::Refused(format!("\x1b[2J\n{}", "é".repeat(5_000))));
+        let shown = around.refused.clone().expect("refused");
+        assert!(shown.starts_with("?[2J??") && shown.len() == 1_000, "{shown}");
         around.linked(&LinkEvent::Connected);
         assert_eq!((around.refused.as_deref(), around.connected), (None, true));
         around.linked(&LinkEvent::Disconnected);

@@ -277,6 +277,7 @@ impl Turn {
                 LinkChange::Lost
             }
             LinkEvent::Refused(message) => {
+                let message = diagnosis::refusal(&message);
                 tracing::error!("the relay refuses this node: {message}");
                 self.runtime.status.refused(&message);
                 LinkChange::Lost
