@@ -31,6 +31,12 @@ one_stops_the_others_stay() {
   solo systemctl start raftbank-relayd && until_true solo_serves n3 || return 1
   solo systemctl start raftbankd@n2 && until_true solo_serves n2
 }
+instances_are_killed() {
+  local name
+  for name in $NODES; do
+    kill_one solo "raftbankd@$name" && until_true solo_serves "$name" >/dev/null || { echo "$name"; return 1; }
+  done
+}
 instance_rejoins() {
   solo systemctl stop raftbankd@n3 && solo rm -r /var/lib/raftbank-n3/n3 || return 1
   solo systemctl start raftbankd-rejoin@n3 || { solo journalctl -n 5 -o cat -u raftbankd-rejoin@n3; return 1; }
@@ -67,6 +73,7 @@ several_suite() {
   check "each node is a user of its own" users_of_their_own
   check "the group may use them" group_uses_instances
   check "one stops, the others' sockets stay" one_stops_the_others_stay
+  check "each is killed and comes back" instances_are_killed
   check "one loses its disk and rejoins" instance_rejoins
   check "an upgrade restarts them" instances_are_restarted_by_an_upgrade
   check "the target stops and starts them all" solo_target
