@@ -22,6 +22,8 @@ use crate::queue::Queue;
 const READ_BYTES: usize = 64 << 10;
 /// A connection that lasted this long was a good one: the next attempt comes soon.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
+/// Tries after a loss before the pauses between them grow.
+const QUICK_TRIES: u32 = 20;
 
 /// How a link behaves. [`LinkConfig::new`] gives values for a local network.
 #[derive(Clone, Debug)]
@@ -46,9 +48,10 @@ pub struct LinkConfig {
     pub frame: Duration,
     /// Limit for the relay to take a byte.
     pub stall: Duration,
-    /// Pause after the first failure, and the longest; each is drawn from its upper half.
+    /// Pause after each of the first failures (a relay that a supervisor starts again is back in a fraction of a second),
+    /// and the longest; each is drawn from its upper half.
     pub backoff: (Duration, Duration),
-    /// The same after a refusal.
+    /// The same after a refusal, growing from the first.
     pub refused_backoff: (Duration, Duration),
 }
 
@@ -180,8 +183,8 @@ enum End {
 }
 
 async fn run(config: LinkConfig, shared: Arc<Shared>, events: mpsc::Sender<LinkEvent>) {
-    let mut pause = Pause::new(config.backoff);
-    let mut refused_pause = Pause::new(config.refused_backoff);
+    let mut pause = Pause::new(config.backoff, QUICK_TRIES);
+    let mut refused_pause = Pause::new(config.refused_backoff, 0);
     let mut told = String::new();
     loop {
         let started = Instant::now();
@@ -193,9 +196,9 @@ async fn run(config: LinkConfig, shared: Arc<Shared>, events: mpsc::Sender<LinkE
         let was_connected = shared.queue().take().inspect(|queue| queue.discard()).is_some();
         if was_connected {
             if started.elapsed() >= GOOD_AFTER {
-                pause = Pause::new(config.backoff);
+                pause = Pause::new(config.backoff, QUICK_TRIES);
             }
-            refused_pause = Pause::new(config.refused_backoff);
+            refused_pause = Pause::new(config.refused_backoff, 0);
             told.clear();
             if events.send(LinkEvent::Disconnected).await.is_err() {
                 return;
@@ -231,17 +234,22 @@ async fn run(config: LinkConfig, shared: Arc<Shared>, events: mpsc::Sender<LinkE
 struct Pause {
     next: Duration,
     max: Duration,
+    quick_tries: u32,
 }
 
 impl Pause {
-    fn new((min, max): (Duration, Duration)) -> Self {
-        Self { next: min, max }
+    /// The first `quick_tries` pauses do not grow.
+    fn new((min, max): (Duration, Duration), quick_tries: u32) -> Self {
+        Self { next: min, max, quick_tries }
     }
 
     /// Between half of the pause and all of it, so that members that lost the relay together do not return together.
     fn next(&mut self) -> Duration {
         let pause = self.next;
-        self.next = (pause * 2).min(self.max);
+        match self.quick_tries.checked_sub(1) {
+            Some(left) => self.quick_tries = left,
+            None => self.next = (pause * 2).min(self.max),
+        }
         pause.mul_f64(rand::random_range(0.5..=1.0))
     }
 }

@@ -159,3 +159,14 @@ async fn a_link_nobody_listens_to_ends() {
         tokio::task::yield_now().await;
     }
 }
+
+#[test]
+fn pauses_grow_only_after_the_quick_tries() {
+    let (min, max) = (Duration::from_millis(50), Duration::from_millis(300));
+    let mut pause = Pause::new((min, max), 3);
+    let within =
+        |drawn: Duration, whole: Duration| assert!(drawn >= whole / 2 && drawn <= whole, "{drawn:?} of {whole:?}");
+    for whole in [50, 50, 50, 50, 100, 200, 300, 300] {
+        within(pause.next(), Duration::from_millis(whole));
+    }
+}
