@@ -120,6 +120,11 @@ impl Cluster {
         self.nodes[node].as_ref().map(Child::id)
     }
 
+    /// The process id of the relay, if it runs.
+    pub fn relay_pid(&self) -> Option<u32> {
+        self.relay.as_ref().map(Child::id)
+    }
+
     /// Starts the relay, and waits until its socket answers.
     ///
     /// # Errors

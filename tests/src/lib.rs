@@ -1,6 +1,7 @@
 //! Tests of the whole: simulator, crash and power-cut harness, benchmarks.
 
 pub mod ask;
+pub mod bench;
 pub mod binaries;
 pub mod cluster;
 pub mod consensus_sim;

@@ -1,0 +1,204 @@
+//! raftbank's loads: single transfers, one account that everyone wants, reads, and many transfers at once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use raftbank_ledger::Request;
+use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
+use raftbank_wire::client::Client;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::figures::{PATIENCE, Sample, Teller, drive};
+use super::host;
+use crate::cluster::{Cluster, Plan};
+use crate::load::{Fate, transfer, write};
+
+/// Accounts of every load, the peers' too.
+pub(crate) const ACCOUNTS: usize = 10_000;
+/// What each has at the begin.
+pub(crate) const BALANCE: u64 = 1_000_000_000;
+/// Transfers that are sent together.
+pub(crate) const BATCH: usize = 8_000;
+/// Most that is transferred at a time.
+pub(crate) const AMOUNT_MAX: u64 = 10;
+/// Clients of a crowd.
+pub(crate) const CROWD: usize = 64;
+/// Connections that share a batch; a node takes 1,024 requests at a time on each.
+const CONNECTIONS: usize = 8;
+/// Deadline of each request.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the clients ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Load {
+    /// Transfers between any two accounts.
+    Uniform,
+    /// Transfers from or to one account.
+    Hot,
+    /// Linearizable reads of any balance.
+    Read,
+}
+
+/// A bank of three nodes that serves.
+pub(crate) struct Bank {
+    cluster: Cluster,
+    /// The leader's socket: the peers' clients talk to their leader too.
+    socket: PathBuf,
+    seed: u64,
+}
+
+impl Bank {
+    pub(crate) async fn start() -> Result<Self> {
+        let plan = Plan { accounts: ACCOUNTS, balance: BALANCE, ..Plan::new(3)? };
+        let mut cluster = Cluster::start(plan).await?;
+        let leader = cluster.leader().await?;
+        let socket = cluster.socket(leader);
+        Ok(Self { cluster, socket, seed: 0 })
+    }
+
+    /// Closed loop: each client has one request under way, at the leader.
+    pub(crate) async fn load(&mut self, load: Load, clients: usize, time: Duration) -> Result<Sample> {
+        let result = self.try_load(load, clients, time).await;
+        result.with_context(|| format!("{load:?} with {clients} clients\n{}", self.cluster.logs()))
+    }
+
+    async fn try_load(&mut self, load: Load, clients: usize, time: Duration) -> Result<Sample> {
+        let mut tellers = Vec::new();
+        for number in 0..clients {
+            let client = Client::connect(&self.socket, TIMEOUT).await?;
+            let choice = self.choice(&format!("{number}"));
+            tellers.push(Customer { client, choice, load });
+        }
+        drive(tellers, time).await
+    }
+
+    /// Batch after batch: all of one are sent at once, and the next when the last answer is there. The rate counts
+    /// transfers, and only the time from the first byte to the last answer.
+    pub(crate) async fn batches(&mut self, time: Duration) -> Result<Sample> {
+        let result = self.try_batches(time).await;
+        result.with_context(|| format!("batches of {BATCH}\n{}", self.cluster.logs()))
+    }
+
+    async fn try_batches(&mut self, time: Duration) -> Result<Sample> {
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            clients.push(Client::connect(&self.socket, TIMEOUT).await?);
+        }
+        let mut choice = self.choice("batch");
+        let (mut times, mut spent) = (Vec::new(), Duration::ZERO);
+        let until = Instant::now() + time;
+        // The first one warms up.
+        for number in 0_u32.. {
+            let requests: Vec<Request> = (0..BATCH).map(|_| choice.transfer(Load::Uniform)).collect::<Result<_>>()?;
+            let (begun, before) = (Instant::now(), host::own_processor_time()?);
+            let mut flying = JoinSet::new();
+            for (place, request) in requests.into_iter().enumerate() {
+                let client = clients[place % CONNECTIONS].clone();
+                flying.spawn(async move { write(&client, &request, TIMEOUT).await });
+            }
+            let answers = async {
+                while let Some(answer) = flying.join_next().await {
+                    done(answer?)?;
+                }
+                Ok::<_, anyhow::Error>(())
+            };
+            timeout_at(begun + PATIENCE, answers).await.context("a batch takes too long")??;
+            if number > 0 {
+                times.push(begun.elapsed());
+                spent += host::own_processor_time()?.saturating_sub(before);
+            }
+            if number > 0 && Instant::now() >= until {
+                break;
+            }
+        }
+        let all: Duration = times.iter().sum();
+        let rate = (times.len() * BATCH) as f64 / all.as_secs_f64();
+        let mut sample = Sample::new(times, rate)?;
+        sample.client_cores = Some(spent.as_secs_f64() / all.as_secs_f64());
+        Ok(sample)
+    }
+
+    /// Other accounts and ids than ever before.
+    fn choice(&mut self, name: &str) -> Choice {
+        self.seed += 1;
+        Choice { rng: ChaCha8Rng::seed_from_u64(self.seed), prefix: format!("{}-{name}", self.seed), count: 0 }
+    }
+
+    /// The sum of all balances is what it was, `world`'s debt included.
+    pub(crate) async fn audit(&mut self) -> Result<()> {
+        let asked = ApiRequest::Accounts { local: false, timeout_ms: 10_000 };
+        let client = Client::connect(&self.socket, TIMEOUT).await?;
+        match client.call(asked, TIMEOUT).await? {
+            ApiReply::Accounts { accounts, .. } => {
+                let all: BTreeMap<_, _> = accounts.into_iter().collect();
+                ensure!(all.values().sum::<i128>() == 0, "the bank's balances do not add up");
+                Ok(())
+            }
+            other => bail!("the accounts: {other:?}"),
+        }
+    }
+}
+
+/// A transfer was committed.
+fn done(fate: Fate) -> Result<()> {
+    match fate {
+        Fate::Acknowledged { outcome, .. } if outcome == "committed" => Ok(()),
+        other => bail!("a transfer was not committed: {other:?}"),
+    }
+}
+
+/// Chooses accounts.
+struct Choice {
+    rng: ChaCha8Rng,
+    prefix: String,
+    count: u64,
+}
+
+impl Choice {
+    fn transfer(&mut self, load: Load) -> Result<Request> {
+        self.count += 1;
+        let step = self.rng.random_range(1..ACCOUNTS);
+        let mut from = match load {
+            Load::Hot => 0,
+            Load::Uniform | Load::Read => self.rng.random_range(0..ACCOUNTS),
+        };
+        let mut to = (from + step) % ACCOUNTS;
+        if self.rng.random_bool(0.5) {
+            (from, to) = (to, from);
+        }
+        let amount = self.rng.random_range(1..=AMOUNT_MAX);
+        transfer(&format!("{}-{}", self.prefix, self.count), &format!("a{from}"), &format!("a{to}"), amount)
+    }
+}
+
+/// One client.
+struct Customer {
+    client: Client,
+    choice: Choice,
+    load: Load,
+}
+
+impl Teller for Customer {
+    async fn ask(&mut self) -> Result<()> {
+        let timeout_ms = u32::try_from(TIMEOUT.as_millis())?;
+        let asked = match self.load {
+            Load::Uniform | Load::Hot => {
+                ApiRequest::Write { request: self.choice.transfer(self.load)?.encode(), timeout_ms }
+            }
+            Load::Read => {
+                let account = format!("a{}", self.choice.rng.random_range(0..ACCOUNTS));
+                ApiRequest::Balance { account, local: false, timeout_ms }
+            }
+        };
+        match self.client.call(asked, TIMEOUT).await? {
+            ApiReply::Written { outcome: WriteOutcome::Committed, duplicate: false, .. }
+            | ApiReply::Balance { local: false, .. } => Ok(()),
+            other => bail!("the answer: {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Benchmarks: raftbank beside etcd, PostgreSQL and the floors of the machine, measured in turns.
+//!
+//! A round measures everything once, in the same order each time (A B C, A B C, …), so that whatever else the machine
+//! does meets all of them; ratios are taken within a round, and told as median and range over the rounds. Nothing here
+//! judges a time: whether a goal is reached is printed, not asserted.
+
+mod bank;
+mod etcd;
+mod figures;
+mod floors;
+mod goals;
+mod host;
+mod leader;
+mod postgres;
+mod report;
+mod rounds;
+mod running;
+
+pub use self::report::Report;
+pub use self::rounds::{Group, Options, run};
