@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use raftbank_ledger::Request;
+use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
 use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
 use raftbank_wire::client::Client;
 use rand::{RngExt, SeedableRng};
@@ -20,6 +20,8 @@ use crate::load::{Fate, transfer, write};
 
 /// Accounts of every load, the peers' too.
 pub(crate) const ACCOUNTS: usize = 10_000;
+/// So many of them stand in the genesis file; a block has at most 16,384 requests, and each account takes two.
+const GENESIS_ACCOUNTS: usize = 8_000;
 /// What each has at the begin.
 pub(crate) const BALANCE: u64 = 1_000_000_000;
 /// Transfers that are sent together.
@@ -54,11 +56,36 @@ pub(crate) struct Bank {
 
 impl Bank {
     pub(crate) async fn start() -> Result<Self> {
-        let plan = Plan { accounts: ACCOUNTS, balance: BALANCE, ..Plan::new(3)? };
+        let plan = Plan { accounts: GENESIS_ACCOUNTS, balance: BALANCE, ..Plan::new(3)? };
         let mut cluster = Cluster::start(plan).await?;
         let leader = cluster.leader().await?;
         let socket = cluster.socket(leader);
-        Ok(Self { cluster, socket, seed: 0 })
+        let bank = Self { cluster, socket, seed: 0 };
+        bank.open_others().await.with_context(|| format!("opening accounts\n{}", bank.cluster.logs()))?;
+        Ok(bank)
+    }
+
+    /// The accounts that are not in the genesis file.
+    async fn open_others(&self) -> Result<()> {
+        let (mut opened, mut paid) = (Vec::new(), Vec::new());
+        for number in GENESIS_ACCOUNTS..ACCOUNTS {
+            let account = Account::parse(&format!("a{number}"))?;
+            let open = Operation::Open { account: account.clone() };
+            let pay = Operation::Credit { account, amount: Amount::new(BALANCE)? };
+            opened.push(Request::new(RequestId::parse(&format!("open-{number}"))?, open)?);
+            paid.push(Request::new(RequestId::parse(&format!("pay-{number}"))?, pay)?);
+        }
+        let clients = self.connections().await?;
+        send(&clients, opened).await?;
+        send(&clients, paid).await
+    }
+
+    async fn connections(&self) -> Result<Vec<Client>> {
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            clients.push(Client::connect(&self.socket, TIMEOUT).await?);
+        }
+        Ok(clients)
     }
 
     /// Closed loop: each client has one request under way, at the leader.
@@ -85,10 +112,7 @@ impl Bank {
     }
 
     async fn try_batches(&mut self, time: Duration) -> Result<Sample> {
-        let mut clients = Vec::new();
-        for _ in 0..CONNECTIONS {
-            clients.push(Client::connect(&self.socket, TIMEOUT).await?);
-        }
+        let clients = self.connections().await?;
         let mut choice = self.choice("batch");
         let (mut times, mut spent) = (Vec::new(), Duration::ZERO);
         let until = Instant::now() + time;
@@ -96,18 +120,7 @@ impl Bank {
         for number in 0_u32.. {
             let requests: Vec<Request> = (0..BATCH).map(|_| choice.transfer(Load::Uniform)).collect::<Result<_>>()?;
             let (begun, before) = (Instant::now(), host::own_processor_time()?);
-            let mut flying = JoinSet::new();
-            for (place, request) in requests.into_iter().enumerate() {
-                let client = clients[place % CONNECTIONS].clone();
-                flying.spawn(async move { write(&client, &request, TIMEOUT).await });
-            }
-            let answers = async {
-                while let Some(answer) = flying.join_next().await {
-                    done(answer?)?;
-                }
-                Ok::<_, anyhow::Error>(())
-            };
-            timeout_at(begun + PATIENCE, answers).await.context("a batch takes too long")??;
+            send(&clients, requests).await?;
             if number > 0 {
                 times.push(begun.elapsed());
                 spent += host::own_processor_time()?.saturating_sub(before);
@@ -144,11 +157,29 @@ impl Bank {
     }
 }
 
-/// A transfer was committed.
+/// Sends all at once, over all connections in turn, and waits until each is committed.
+async fn send(clients: &[Client], requests: Vec<Request>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    // When dropped, it ends what is left.
+    let mut flying = JoinSet::new();
+    for (request, client) in requests.into_iter().zip(clients.iter().cycle()) {
+        let client = client.clone();
+        flying.spawn(async move { write(&client, &request, TIMEOUT).await });
+    }
+    let answers = async {
+        while let Some(answer) = flying.join_next().await {
+            done(answer?)?;
+        }
+        Ok(())
+    };
+    timeout_at(deadline, answers).await.context("many requests take too long")?
+}
+
+/// A request was committed.
 fn done(fate: Fate) -> Result<()> {
     match fate {
         Fate::Acknowledged { outcome, .. } if outcome == "committed" => Ok(()),
-        other => bail!("a transfer was not committed: {other:?}"),
+        other => bail!("a request was not committed: {other:?}"),
     }
 }
 

@@ -79,8 +79,11 @@ pub async fn run(options: &Options) -> Report {
         for &group in &groups {
             eprintln!("round {} of {}: {}", number + 1, options.runs, group.name());
             if let Err(why) = measure(group, &groups, options, &mut round).await {
-                eprintln!("failed: {}: {why:#}", group.name());
-                failed.push(format!("round {}, {}: {why:#}", number + 1, group.name()));
+                let why = format!("{why:#}");
+                eprintln!("failed: {}: {why}", group.name());
+                // The rest are logs.
+                let first = why.lines().next().unwrap_or_default();
+                failed.push(format!("round {}, {}: {first}", number + 1, group.name()));
             }
         }
         rounds.push(round);
