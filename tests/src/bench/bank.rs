@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::figures::{PATIENCE, Sample, Teller, drive};
+use super::figures::{Measured, PATIENCE, Sample, Teller, drive};
 use super::host;
 use crate::cluster::{Cluster, Plan};
 use crate::load::{Fate, transfer, write};
@@ -40,6 +40,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) enum Load {
     /// Transfers between any two accounts.
     Uniform,
+    /// The same, with the clients at all nodes in turn, not only at the leader.
+    Spread,
     /// Transfers from or to one account.
     Hot,
     /// Linearizable reads of any balance.
@@ -88,16 +90,20 @@ impl Bank {
         Ok(clients)
     }
 
-    /// Closed loop: each client has one request under way, at the leader.
-    pub(crate) async fn load(&mut self, load: Load, clients: usize, time: Duration) -> Result<Sample> {
+    /// Closed loop: each client has one request under way, at the leader if nothing else is said.
+    pub(crate) async fn load(&mut self, load: Load, clients: usize, time: Duration) -> Result<Measured> {
         let result = self.try_load(load, clients, time).await;
         result.with_context(|| format!("{load:?} with {clients} clients\n{}", self.cluster.logs()))
     }
 
-    async fn try_load(&mut self, load: Load, clients: usize, time: Duration) -> Result<Sample> {
+    async fn try_load(&mut self, load: Load, clients: usize, time: Duration) -> Result<Measured> {
         let mut tellers = Vec::new();
         for number in 0..clients {
-            let client = Client::connect(&self.socket, TIMEOUT).await?;
+            let socket = match load {
+                Load::Spread => &self.cluster.socket(number % self.cluster.size()),
+                Load::Uniform | Load::Hot | Load::Read => &self.socket,
+            };
+            let client = Client::connect(socket, TIMEOUT).await?;
             let choice = self.choice(&format!("{number}"));
             tellers.push(Customer { client, choice, load });
         }
@@ -196,7 +202,7 @@ impl Choice {
         let step = self.rng.random_range(1..ACCOUNTS);
         let mut from = match load {
             Load::Hot => 0,
-            Load::Uniform | Load::Read => self.rng.random_range(0..ACCOUNTS),
+            Load::Uniform | Load::Spread | Load::Read => self.rng.random_range(0..ACCOUNTS),
         };
         let mut to = (from + step) % ACCOUNTS;
         if self.rng.random_bool(0.5) {
@@ -218,7 +224,7 @@ impl Teller for Customer {
     async fn ask(&mut self) -> Result<()> {
         let timeout_ms = u32::try_from(TIMEOUT.as_millis())?;
         let asked = match self.load {
-            Load::Uniform | Load::Hot => {
+            Load::Uniform | Load::Spread | Load::Hot => {
                 ApiRequest::Write { request: self.choice.transfer(self.load)?.encode(), timeout_ms }
             }
             Load::Read => {

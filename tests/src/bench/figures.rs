@@ -55,6 +55,32 @@ impl Sample {
     }
 }
 
+/// The single times of one load, not yet summed up: parts of a load can be put together.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    times: Vec<Duration>,
+    time: Duration,
+    client: Duration,
+}
+
+impl Measured {
+    /// More of the same load.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.times.extend(other.times);
+        self.time += other.time;
+        self.client += other.client;
+    }
+
+    /// # Errors
+    /// Nothing was done in the time.
+    pub(crate) fn sample(self) -> Result<Sample> {
+        let time = self.time.as_secs_f64();
+        let rate = self.times.len() as f64 / time;
+        let client_cores = Some(self.client.as_secs_f64() / time);
+        Ok(Sample { client_cores, ..Sample::new(self.times, rate)? })
+    }
+}
+
 /// What one round came to.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Round {
@@ -96,7 +122,7 @@ pub(crate) trait Teller: Send + 'static {
 ///
 /// # Errors
 /// The first error of any client; or one is not done long after the time.
-pub(crate) async fn drive<T: Teller>(tellers: Vec<T>, time: Duration) -> Result<Sample> {
+pub(crate) async fn drive<T: Teller>(tellers: Vec<T>, time: Duration) -> Result<Measured> {
     let from = Instant::now() + WARM_UP;
     let until = from + time;
     // When dropped, it ends the clients.
@@ -118,13 +144,10 @@ pub(crate) async fn drive<T: Teller>(tellers: Vec<T>, time: Duration) -> Result<
         Ok::<_, anyhow::Error>(times)
     };
     let both = async { tokio::try_join!(watch, collect) };
-    let (spent, times) = timeout_at(until + PATIENCE, both)
+    let (client, times) = timeout_at(until + PATIENCE, both)
         .await
         .context("some clients still waited for answers long after the end")??;
-    let rate = times.len() as f64 / time.as_secs_f64();
-    let mut sample = Sample::new(times, rate)?;
-    sample.client_cores = Some(spent.as_secs_f64() / time.as_secs_f64());
-    Ok(sample)
+    Ok(Measured { times, time, client })
 }
 
 async fn work<T: Teller>(mut teller: T, from: Instant, until: Instant) -> Result<Vec<Duration>> {
@@ -161,6 +184,21 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_a_load_are_one_load() {
+        let part = |times: &[u64], time, client| Measured {
+            times: times.iter().copied().map(Duration::from_micros).collect(),
+            time: Duration::from_secs(time),
+            client: Duration::from_secs(client),
+        };
+        let mut whole = Measured::default();
+        whole.append(part(&[5, 1], 1, 1));
+        whole.append(part(&[3], 2, 0));
+        let sample = whole.sample().unwrap();
+        assert_eq!((sample.count, sample.rate, sample.client_cores), (3, 1.0, Some(1.0 / 3.0)));
+        assert!((sample.p50_us - 3.0).abs() < 1e-6, "{sample:?}");
+    }
+
+    #[test]
     fn the_median_of_an_even_number_lies_between() {
         let spread = |values: &[f64]| Spread::of(values.to_vec());
         assert_eq!(spread(&[]), None);
@@ -184,7 +222,7 @@ mod tests {
     async fn the_warm_up_is_not_counted_and_errors_are_told() {
         let asked = Arc::new(AtomicU32::new(0));
         let tellers = |left| vec![Sleeper(Arc::clone(&asked), u32::MAX), Sleeper(Arc::clone(&asked), left)];
-        let sample = drive(tellers(u32::MAX), Duration::from_millis(200)).await.unwrap();
+        let sample = drive(tellers(u32::MAX), Duration::from_millis(200)).await.unwrap().sample().unwrap();
         assert!(sample.count > 0 && sample.count < asked.load(Ordering::Relaxed) as usize, "{sample:?}");
         let error = drive(tellers(3), Duration::from_secs(20)).await.unwrap_err();
         assert_eq!(error.to_string(), "no more");

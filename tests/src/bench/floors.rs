@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use raftbank_ledger::{Block, Entry, HEADER_VERSION, Hash, Header, NodeName, Outcome, Request};
+use tokio::task::yield_now;
 
 use super::bank::{ACCOUNTS, BATCH};
 use super::figures::Sample;
@@ -72,7 +73,7 @@ pub(crate) fn disk(folder: &Path, bytes: &[u8], time: Duration) -> Result<Vec<Du
 }
 
 /// A few bytes there and back over TCP on the loopback interface, between two threads that sleep while they wait.
-pub(crate) fn loopback(time: Duration) -> Result<Sample> {
+pub(crate) fn loopback(time: Duration) -> Result<Vec<Duration>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut here = TcpStream::connect(listener.local_addr()?)?;
     let (mut there, _) = listener.accept()?;
@@ -90,7 +91,7 @@ pub(crate) fn loopback(time: Duration) -> Result<Sample> {
     })?;
     drop(here);
     let _ = echo.join();
-    Sample::sequence(times)
+    Ok(times)
 }
 
 /// SHA-256 of these bytes.
@@ -158,18 +159,22 @@ fn accounts(request: &Request) -> [&str; 2] {
     }
 }
 
-/// All floors but the disk's, which is measured around the load that is compared with it.
-pub(crate) fn all(folder: &Path, time: Duration) -> Result<Vec<(&'static str, Sample)>> {
-    let one = transfers(1)?;
-    let small = block(&one)?;
-    let many = transfers(BATCH)?;
-    let large = block(&many)?;
-    let mut found = vec![("loopback", loopback(time)?), ("sha256", hash(&small, time)?)];
+/// All floors but those of one client, which are measured in turns with it. Between two of them a signal can be
+/// noticed.
+pub(crate) async fn all(folder: &Path, time: Duration) -> Result<Vec<(&'static str, Sample)>> {
+    let (one, many) = (transfers(1)?, transfers(BATCH)?);
+    let (small, large) = (block(&one)?, block(&many)?);
+    let mut found = vec![("sha256", hash(&small, time)?)];
+    yield_now().await;
     found.push(("sha256-batch", hash(&large, time)?));
+    yield_now().await;
     found.push(("fdatasync-batch", Sample::sequence(disk(folder, &large, time)?)?));
+    yield_now().await;
     let mut alone = Alone::open(folder)?;
     found.push(("sled", alone.write(&one, &small, false, time)?));
+    yield_now().await;
     let mut whole = alone.write(&many, &large, true, time)?;
+    yield_now().await;
     // Requests, not batches.
     whole.rate *= BATCH as f64;
     found.push(("alone-batch", whole));

@@ -1,7 +1,6 @@
 //! Benchmarks: raftbank beside etcd, PostgreSQL and the floors of the machine, measured in turns.
 //!
-//! A round measures everything once, in the same order each time (A B C, A B C, …), so that whatever else the machine
-//! does meets all of them; ratios are taken within a round, and told as median and range over the rounds. Nothing here
+//! A round measures everything once (A B C, A B C, …), so that whatever else the machine does meets all of them; ratios are taken within a round, and told as median and range over the rounds. Nothing here
 //! judges a time: whether a goal is reached is printed, not asserted.
 
 mod bank;

@@ -24,7 +24,7 @@ pub struct Report {
 }
 
 /// All loads with their names, in the order of the table.
-const LOADS: [(&str, &str); 17] = [
+const LOADS: [(&str, &str); 18] = [
     ("fdatasync", "append a block of one transfer, fdatasync"),
     ("fdatasync-batch", "append a block of 8,000, fdatasync"),
     ("loopback", "loopback TCP, 200 bytes there and back"),
@@ -37,6 +37,7 @@ const LOADS: [(&str, &str); 17] = [
     ("etcd-put-1", "etcd, puts, 1 client"),
     ("postgres-1", "PostgreSQL, transfers, 1 client"),
     ("transfer-64", "transfers, 64 clients"),
+    ("spread-64", "transfers, 64 clients at all nodes"),
     ("hot-64", "transfers of one account, 64 clients"),
     ("etcd-transfer-64", "etcd, transfers, 64 clients"),
     ("etcd-put-64", "etcd, puts, 64 clients"),

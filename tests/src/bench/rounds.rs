@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::bank::{Bank, CROWD, Load};
 use super::etcd::{self, Etcd};
-use super::figures::{Round, Sample};
+use super::figures::{Measured, Round, Sample};
 use super::floors;
 use super::host::{self, Conditions};
 use super::leader;
@@ -18,6 +18,10 @@ use super::report::Report;
 const KILLS: usize = 10;
 /// Longest time that each floor is measured.
 const FLOOR_MAX: Duration = Duration::from_secs(1);
+
+/// One client and the floors below it are measured in so many turns: how fast a disk syncs changes from one second to
+/// the next.
+const PARTS: u32 = 5;
 
 /// A part of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -78,7 +82,7 @@ pub async fn run(options: &Options) -> Report {
         let mut round = Round::default();
         for &group in &groups {
             eprintln!("round {} of {}: {}", number + 1, options.runs, group.name());
-            if let Err(why) = measure(group, &groups, options, &mut round).await {
+            if let Err(why) = measure(group, number, &groups, options, &mut round).await {
                 let why = format!("{why:#}");
                 eprintln!("failed: {}: {why}", group.name());
                 // The rest are logs.
@@ -92,32 +96,41 @@ pub async fn run(options: &Options) -> Report {
     Report::new(conditions, rounds, skipped, failed)
 }
 
-async fn measure(group: Group, groups: &[Group], options: &Options, round: &mut Round) -> Result<()> {
+async fn measure(group: Group, number: usize, groups: &[Group], options: &Options, round: &mut Round) -> Result<()> {
     let time = options.time;
     match group {
         Group::Floors => {
+            if !groups.contains(&Group::Single) {
+                let mut floors = Floors::default();
+                floors.measure(time.min(FLOOR_MAX))?;
+                floors.tell(round)?;
+            }
             let folder = floor_folder()?;
-            round.samples.extend(floors::all(folder.path(), time.min(FLOOR_MAX))?);
+            round.samples.extend(floors::all(folder.path(), time.min(FLOOR_MAX)).await?);
         }
         Group::Single => {
             let mut bank = Bank::start().await?;
-            let mut syncs = Vec::new();
-            // Once before and once after, so that both have seen the same machine.
-            if groups.contains(&Group::Floors) {
-                syncs.extend(disk(time)?);
+            let (mut alone, mut floors) = (Measured::default(), Floors::default());
+            for _ in 0..PARTS {
+                if groups.contains(&Group::Floors) {
+                    floors.measure(time / PARTS)?;
+                }
+                alone.append(bank.load(Load::Uniform, 1, time / PARTS).await?);
             }
-            round.samples.insert("transfer-1", bank.load(Load::Uniform, 1, time).await?);
-            if groups.contains(&Group::Floors) {
-                syncs.extend(disk(time)?);
-                round.samples.insert("fdatasync", Sample::sequence(syncs)?);
+            round.samples.insert("transfer-1", alone.sample()?);
+            floors.tell(round)?;
+            // The state grows: each of these is now the first and now the last one.
+            let mut loads = [("transfer-64", Load::Uniform), ("hot-64", Load::Hot), ("spread-64", Load::Spread)];
+            let first = number % loads.len();
+            loads.rotate_left(first);
+            for (name, load) in loads {
+                round.samples.insert(name, bank.load(load, CROWD, time).await?.sample()?);
             }
-            round.samples.insert("transfer-64", bank.load(Load::Uniform, CROWD, time).await?);
-            round.samples.insert("hot-64", bank.load(Load::Hot, CROWD, time).await?);
             bank.audit().await?;
         }
         Group::Reads => {
             let mut bank = Bank::start().await?;
-            round.samples.insert("read-64", bank.load(Load::Read, CROWD, time).await?);
+            round.samples.insert("read-64", bank.load(Load::Read, CROWD, time).await?.sample()?);
         }
         Group::Batches => {
             let mut bank = Bank::start().await?;
@@ -151,7 +164,28 @@ fn floor_folder() -> Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("rbfloor").tempdir().context("a temporary folder")
 }
 
-fn disk(time: Duration) -> Result<Vec<Duration>> {
-    let bytes = floors::block(&floors::transfers(1)?)?;
-    floors::disk(floor_folder()?.path(), &bytes, time.min(FLOOR_MAX) / 2)
+/// What a transfer of one client is compared with.
+#[derive(Default)]
+struct Floors {
+    syncs: Vec<Duration>,
+    trips: Vec<Duration>,
+}
+
+impl Floors {
+    /// Half of the time for each, and no longer than is needed for a good figure.
+    fn measure(&mut self, time: Duration) -> Result<()> {
+        let time = time.min(FLOOR_MAX) / 2;
+        let bytes = floors::block(&floors::transfers(1)?)?;
+        self.syncs.extend(floors::disk(floor_folder()?.path(), &bytes, time)?);
+        self.trips.extend(floors::loopback(time)?);
+        Ok(())
+    }
+
+    fn tell(self, round: &mut Round) -> Result<()> {
+        if !self.syncs.is_empty() {
+            round.samples.insert("fdatasync", Sample::sequence(self.syncs)?);
+            round.samples.insert("loopback", Sample::sequence(self.trips)?);
+        }
+        Ok(())
+    }
 }

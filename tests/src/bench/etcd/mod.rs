@@ -111,7 +111,7 @@ impl Etcd {
             let rng = ChaCha8Rng::seed_from_u64(self.seed);
             tellers.push(Customer { connection: Connection::open(self.leader).await?, rng, load });
         }
-        drive(tellers, time).await
+        drive(tellers, time).await?.sample()
     }
 }
 
