@@ -56,8 +56,9 @@ deb:
 systemd *arguments:
     tests/systemd/run {{arguments}}
 
-bench:
-    cargo run --release -p raftbank-tests --bin bench
+# In rounds, beside etcd and PostgreSQL where they are installed: `just bench --runs 5 --seconds 5`
+bench *arguments:
+    tests/bench/run {{arguments}}
 
 # Measure a running bank: `just measure --mode read` (sockets by --socket)
 measure *arguments:
