@@ -109,8 +109,11 @@ pub async fn status(context: &mut Context) -> Result<(), Failure> {
         Err(failure) if failure.code == "unreachable" => {
             let left = context.timeout.saturating_sub(begun.elapsed()).max(LOOK_LEAST);
             let why = absent::look(context.node.path(), Path::new("/"), left).await;
-            let said = if why.code == "silent" { &failure.message } else { "no node answers" };
-            let message = format!("{said}: {}", why.message);
+            let socket = context.node.path().display();
+            let message = match why.code {
+                "silent" => format!("{}: {}", failure.message, why.message),
+                _ => format!("no node answers at {socket}: {}", why.message),
+            };
             return Err(Failure { next: why.next, ..Failure::new(failure.kind, why.code, message) });
         }
         reply => reply?,
