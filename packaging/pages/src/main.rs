@@ -1,6 +1,5 @@
-//! Writes manual pages and shell completions, from the same definitions as `--help`:
-//!
-//!     pages DIR     DIR/man/*.{1,8}, DIR/bash/NAME, DIR/zsh/_NAME, DIR/fish/NAME.fish
+//! Writes manual pages and shell completions, from the same definitions as `--help`: `pages DIR` makes the files
+//! `DIR/man/NAME.1` or `.8`, `DIR/bash/NAME`, `DIR/zsh/_NAME` and `DIR/fish/NAME.fish`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
