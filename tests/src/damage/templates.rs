@@ -252,7 +252,10 @@ fn unsynced(dir: &Path) -> Result<()> {
             state.commit(executed, &block.header)?;
         }
     }
-    let term = opened.durable.hard.term + 1;
+    // After every term of any member: those that were stopped later may have been elected later.
+    let terms =
+        (0..NODES).map(|node| Ok(Picture::of_files(&Files::read(&dir.join("clean").join(name(node)))?)?.hard.term));
+    let term = terms.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(0) + 1;
     let from = opened.durable.last_index + 1;
     // The term is synced, as it is before its leader appends anything.
     store.write(&Batch { writes: vec![Write::Hard(HardState { term, vote: Some(NodeId(0)) })], ..Batch::default() })?;
