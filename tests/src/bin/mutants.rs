@@ -47,7 +47,7 @@ fn main() -> Result<ExitCode> {
     let mut hunts: Vec<(Bug, Option<Hunter>)> = bugs.into_iter().map(|bug| (bug, by)).collect();
     let (limits, control) = if bounded {
         // The rarest two need some 25,000 and 35,000 seeds of the consensus simulator.
-        (Limits { seconds: 200, seeds: 60_000 }, Limits { seconds: 5, seeds: 1_000 })
+        (Limits { seconds: 400, seeds: 60_000 }, Limits { seconds: 5, seeds: 1_000 })
     } else {
         let real = hunts.iter().filter(|(bug, by)| by.is_none() && table::ON_REAL_DISKS.contains(bug));
         let real: Vec<_> = real.map(|(bug, _)| (*bug, Some(Hunter::PowerCut))).collect();
