@@ -26,7 +26,9 @@ build_packages() {
 }
 lintian_is_silent() {
   local said
-  said=$(lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$STAGE/deb/new.deb" 2>&1) || { echo "$said"; return 1; }
+  # Its standard error may speak of tools that it would like to have; what it finds is on standard output.
+  said=$(lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$STAGE/deb/new.deb" 2>"$STAGE/said") ||
+    { echo "$said"; cat "$STAGE/said"; return 1; }
   [ -z "$said" ] || { echo "$said"; return 1; }
 }
 boot() {
