@@ -7,9 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use common::disk::{Disk, Kind, obstacle};
-use common::{Bank, PATIENCE, text, transfer};
-use raftbank_ledger::{Operation, Request, RequestId};
-use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
+use common::{Bank, all_are_there, text, transfer, write_until_the_end};
+use raftbank_wire::api::{ApiReply, WriteOutcome};
 
 /// Each start while the disk is out of order.
 const STARTS: usize = 4;
@@ -43,34 +42,6 @@ fn move_data(bank: &Bank, data: &Path) {
 fn init(bank: &Bank) {
     let output = bank.output(1, &["--init"]);
     assert!(output.status.success(), "{}", text(&output));
-}
-
-/// Writes until the node gives up, `most` times at most. What it acknowledged.
-async fn write_until_the_end(bank: &Bank, prefix: &str, most: usize) -> Vec<String> {
-    let client = bank.client(1).await;
-    let mut acknowledged = Vec::new();
-    for number in 0..most {
-        let id = format!("{prefix}-{number}");
-        let operation = Operation::Put { key: id.clone().into_bytes(), value: vec![7; 60_000] };
-        let request = Request { id: RequestId::parse(&id).expect("valid"), operation }.encode();
-        match client.call(ApiRequest::Write { request, timeout_ms: 30_000 }, PATIENCE).await {
-            Ok(ApiReply::Written { outcome: WriteOutcome::Committed, .. }) => acknowledged.push(id),
-            // Neither done nor refused: the node is ending.
-            Ok(ApiReply::Failed { .. }) | Err(_) => break,
-            Ok(other) => panic!("neither written nor failed: {other:?}"),
-        }
-    }
-    acknowledged
-}
-
-async fn all_are_there(bank: &Bank, acknowledged: &[String]) {
-    assert!(!acknowledged.is_empty(), "{}", bank.log(1));
-    let client = bank.client(1).await;
-    for id in acknowledged {
-        let request = ApiRequest::Get { key: id.clone().into_bytes(), local: false, timeout_ms: 30_000 };
-        let reply = client.call(request, PATIENCE).await.expect("an answer");
-        assert!(matches!(reply, ApiReply::Value { .. }), "{id} is lost: {reply:?}");
-    }
 }
 
 /// The node has ended with 7 and said why, and where.

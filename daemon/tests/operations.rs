@@ -4,9 +4,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Bank, PATIENCE, transfer};
-use raftbank_ledger::{Operation, Request, RequestId};
-use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
+use common::{Bank, PATIENCE, all_are_there, transfer, write_until_the_end};
+use raftbank_wire::api::{ApiReply, WriteOutcome};
 
 async fn logged(bank: &Bank, number: usize, text: &str) {
     let started = std::time::Instant::now();
@@ -62,30 +61,12 @@ async fn a_disk_that_fails_ends_the_node_with_7_and_nothing_acknowledged_is_lost
     let mut bank = Bank::new(1);
     // Files may not grow beyond some 50 MiB; writes beyond fail like those to a full disk.
     bank.start_limited(1);
-    let client = bank.client(1).await;
-    let mut acknowledged = Vec::new();
-    for number in 0..2_000 {
-        let id = format!("p-{number}");
-        let operation = Operation::Put { key: id.clone().into_bytes(), value: vec![7; 60_000] };
-        let request = Request { id: RequestId::parse(&id).expect("valid"), operation }.encode();
-        match client.call(ApiRequest::Write { request, timeout_ms: 30_000 }, PATIENCE).await {
-            Ok(ApiReply::Written { outcome: WriteOutcome::Committed, .. }) => acknowledged.push(id),
-            // Neither done nor refused: the node is ending.
-            Ok(ApiReply::Failed { .. }) | Err(_) => break,
-            Ok(other) => panic!("neither written nor failed: {other:?}"),
-        }
-    }
+    let acknowledged = write_until_the_end(&bank, "p", 2_000).await;
     assert_eq!(bank.ended(1).await, 7, "{}", bank.log(1));
-    assert!(!acknowledged.is_empty(), "{}", bank.log(1));
     assert!(!bank.log(1).contains("panicked"), "{}", bank.log(1));
 
     bank.start(1, &[]);
-    let client = bank.client(1).await;
-    for id in &acknowledged {
-        let request = ApiRequest::Get { key: id.clone().into_bytes(), local: false, timeout_ms: 30_000 };
-        let reply = client.call(request, PATIENCE).await.expect("an answer");
-        assert!(matches!(reply, ApiReply::Value { .. }), "{id} is lost: {reply:?}");
-    }
+    all_are_there(&bank, &acknowledged).await;
 }
 
 #[tokio::test]

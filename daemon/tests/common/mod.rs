@@ -14,7 +14,7 @@ use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
 use raftbank_relayd::config::{Config, Log, Relay};
 use raftbank_relayd::conn;
 use raftbank_relayd::hub::Hub;
-use raftbank_wire::api::{ApiReply, ApiRequest, StatusReply};
+use raftbank_wire::api::{ApiReply, ApiRequest, StatusReply, WriteOutcome};
 use raftbank_wire::client::Client;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -366,4 +366,33 @@ pub fn transfer(from: &str, to: &str, amount: u64) -> Operation {
 /// All that a program printed.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Writes until the node gives up, `most` times at most. What it acknowledged.
+pub async fn write_until_the_end(bank: &Bank, prefix: &str, most: usize) -> Vec<String> {
+    let client = bank.client(1).await;
+    let mut acknowledged = Vec::new();
+    for number in 0..most {
+        let id = format!("{prefix}-{number}");
+        let operation = Operation::Put { key: id.clone().into_bytes(), value: vec![7; 60_000] };
+        let request = Request { id: RequestId::parse(&id).expect("valid"), operation }.encode();
+        match client.call(ApiRequest::Write { request, timeout_ms: 30_000 }, PATIENCE).await {
+            Ok(ApiReply::Written { outcome: WriteOutcome::Committed, .. }) => acknowledged.push(id),
+            // Neither done nor refused: the node is ending.
+            Ok(ApiReply::Failed { .. }) | Err(_) => break,
+            Ok(other) => panic!("neither written nor failed: {other:?}"),
+        }
+    }
+    acknowledged
+}
+
+/// Every one of these ids is in the bank, and there is at least one.
+pub async fn all_are_there(bank: &Bank, acknowledged: &[String]) {
+    assert!(!acknowledged.is_empty(), "{}", bank.log(1));
+    let client = bank.client(1).await;
+    for id in acknowledged {
+        let request = ApiRequest::Get { key: id.clone().into_bytes(), local: false, timeout_ms: 30_000 };
+        let reply = client.call(request, PATIENCE).await.expect("an answer");
+        assert!(matches!(reply, ApiReply::Value { .. }), "{id} is lost: {reply:?}");
+    }
 }
