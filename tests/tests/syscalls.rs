@@ -18,6 +18,7 @@ use raftbankd::node::message::{Body, Envelope, FRAME_BYTES_MAX};
 struct Seen {
     votes: u32,
     vote_requests: u32,
+    transfers: u32,
     acknowledgements: u32,
     syncs: u32,
 }
@@ -65,7 +66,10 @@ async fn votes_and_acknowledgements_leave_after_the_sync() {
             cluster.start_node(leader).unwrap();
         }
     }
-    for node in 0..3 {
+    // A third one, without pre-votes: the leader hands over before it stops.
+    cluster.converged().await.unwrap();
+    let leader = cluster.leader().await.unwrap();
+    for node in (0..3).map(|turn| (leader + turn) % 3) {
         cluster.stop_node(node).await.unwrap();
     }
     let mut all = Seen::default();
@@ -76,11 +80,13 @@ async fn votes_and_acknowledgements_leave_after_the_sync() {
             println!("{}: {seen:?}", path.display());
             all.votes += seen.votes;
             all.vote_requests += seen.vote_requests;
+            all.transfers += seen.transfers;
             all.acknowledgements += seen.acknowledgements;
             all.syncs += seen.syncs;
         }
     }
     assert!(all.votes >= 2 && all.vote_requests >= 2, "no votes were seen: {all:?}");
+    assert!(all.transfers >= 1, "no leadership was handed over: {all:?}");
     assert!(all.acknowledgements >= 20, "hardly any acknowledgements were seen: {all:?}");
 }
 
@@ -155,8 +161,11 @@ fn check(trace: &str) -> Seen {
 
 impl Watch {
     fn received(&mut self, message: &Message, at: usize) {
-        if message.kind() == "vote" {
-            self.asked.entry(message.term()).or_insert(at);
+        match message.kind() {
+            "vote" | "transfer-vote" => _ = self.asked.entry(message.term()).or_insert(at),
+            // The leader's word to campaign in the next term, without pre-votes.
+            "timeout-now" => _ = self.asked.entry(message.term() + 1).or_insert(at),
+            _ => {}
         }
         for record in message.records() {
             let known = self.records.entry(record.index).or_insert((record.term, at));
@@ -173,11 +182,11 @@ impl Watch {
             "pre-vote" => {
                 self.asked.entry(term).or_insert(at);
             }
-            kind @ ("vote" | "vote-granted") => {
-                if kind == "vote" {
-                    self.seen.vote_requests += 1;
-                } else {
-                    self.seen.votes += 1;
+            kind @ ("vote" | "transfer-vote" | "vote-granted") => {
+                match kind {
+                    "vote" => self.seen.vote_requests += 1,
+                    "transfer-vote" => self.seen.transfers += 1,
+                    _ => self.seen.votes += 1,
                 }
                 let asked = self.asked.get(&term).copied();
                 let is_first = self.voted.insert(term, ()).is_none();
