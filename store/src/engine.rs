@@ -92,12 +92,7 @@ impl Engine {
         } else {
             None
         };
-        let config = sled::Config::new()
-            .path(sled_dir)
-            .cache_capacity(tuning.cache_bytes)
-            .segment_size(tuning.segment_bytes)
-            .flush_every_ms(tuning.flush_every_ms)
-            .mode(sled::Mode::LowSpace);
+        let config = config(sled_dir, tuning);
         let db = open_locked(&config, data_dir)?;
         // A fresh file: sled itself wrote its first page while opening; that write was not promised to anybody.
         let handle = match handle {
@@ -175,6 +170,25 @@ impl Tree {
             Err(message) => Err(panicked(doing, &self.dir, &self.config, &message)),
         }
     }
+}
+
+fn config(sled_dir: &Path, tuning: Tuning) -> sled::Config {
+    sled::Config::new()
+        .path(sled_dir)
+        .cache_capacity(tuning.cache_bytes)
+        .segment_size(tuning.segment_bytes)
+        .flush_every_ms(tuning.flush_every_ms)
+        .mode(sled::Mode::LowSpace)
+}
+
+/// Opens sled behind the store's back, for tests that damage it. As patient as the store: whoever has closed it just now
+/// may still be letting go.
+///
+/// # Errors
+/// `InUse`, `Corrupt`, `Io`.
+#[doc(hidden)]
+pub fn sled_for_tests(data_dir: &Path) -> Result<sled::Db, StoreError> {
+    open_locked(&config(&data_dir.join("sled"), Tuning::default()), data_dir)
 }
 
 /// Rows of a range; ends after the first error.

@@ -310,13 +310,7 @@ async fn the_account_in_which_a_damaged_node_differs_is_named() {
     assert_eq!(bank.cluster.stop_node(2).await.unwrap().code(), Some(0));
     let damaged = bank.cluster.data(2);
     {
-        let db = sled::Config::new()
-            .path(damaged.join("sled"))
-            .segment_size(16 << 20)
-            .cache_capacity(64 << 20)
-            .flush_every_ms(None)
-            .open()
-            .unwrap();
+        let db = raftbank_store::sled_for_tests(&damaged).unwrap();
         let mut row = 123_i128.to_be_bytes().to_vec();
         let crc = crc32fast::hash(&[b"aa1", &row[..]].concat());
         row.extend_from_slice(&crc.to_be_bytes());

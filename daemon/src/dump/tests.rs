@@ -40,13 +40,7 @@ fn an_altered_balance_is_told_though_no_node_would_start() {
     assert_eq!(told[0]["uncommitted"], Value::Null);
     assert_eq!((told.last().unwrap()["height"].as_u64(), &told.last().unwrap()["stopped"]), (Some(0), &"why".into()));
 
-    let db = sled::Config::new()
-        .path(dir.join("sled"))
-        .segment_size(16 << 20)
-        .cache_capacity(64 << 20)
-        .flush_every_ms(None)
-        .open()
-        .unwrap();
+    let db = raftbank_store::sled_for_tests(&dir).unwrap();
     let mut payload = 6_i128.to_be_bytes().to_vec();
     let crc = crc32fast::hash(&[b"aalice", &payload[..]].concat());
     payload.extend_from_slice(&crc.to_be_bytes());

@@ -197,13 +197,7 @@ pub fn cluster_hash() -> Hash {
 
 /// Changes rows behind the store's back.
 pub fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
-    let db = sled::Config::new()
-        .path(dir.join("sled"))
-        .segment_size(16 << 20)
-        .cache_capacity(64 << 20)
-        .flush_every_ms(None)
-        .open()
-        .unwrap();
+    let db = raftbank_store::sled_for_tests(dir).unwrap();
     change(&db);
     db.flush().unwrap();
     drop(db);

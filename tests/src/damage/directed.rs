@@ -194,9 +194,7 @@ fn seal(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
 
 /// Opens sled behind the store's back.
 fn change(dir: &Path, change: impl FnOnce(&sled::Db) -> sled::Result<()>) -> Result<()> {
-    let config =
-        sled::Config::new().path(dir.join("sled")).segment_size(16 << 20).cache_capacity(64 << 20).flush_every_ms(None);
-    let db = config.open()?;
+    let db = raftbank_store::sled_for_tests(dir)?;
     change(&db)?;
     db.flush()?;
     Ok(())

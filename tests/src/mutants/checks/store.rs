@@ -113,12 +113,7 @@ fn damage_in_the_middle_of_the_log_is_refused() -> Result<()> {
     for index in [4_u64, 8] {
         let dir = base.path().join(index.to_string());
         folder(&dir, &chain)?;
-        let db = sled::Config::new()
-            .path(dir.join("sled"))
-            .segment_size(16 << 20)
-            .cache_capacity(64 << 20)
-            .flush_every_ms(None)
-            .open()?;
+        let db = raftbank_store::sled_for_tests(&dir)?;
         // The key of the first part of a record, as docs/storage.md says.
         let key = [&b"r"[..], &index.to_be_bytes(), &[0, 0]].concat();
         let mut value = db.get(&key)?.context("the record's row")?.to_vec();
