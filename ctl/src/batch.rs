@@ -1,17 +1,18 @@
-//! `transfer --batch`: a CSV file of transfers, many in flight, one result a row in the order of the file.
+//! `transfer --batch`: a CSV file of transfers, many in a frame and many frames in flight, one result a row in the order
+//! of the file.
 //!
 //! The whole file is checked before anything is sent: of a file with a bad row nothing is executed.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
+use std::iter::Peekable;
 use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord};
 use raftbank_ledger::Request;
-use raftbank_wire::api::FailKind;
+use raftbank_wire::api::{ApiReply, FailKind, Many, ManyResult};
 use serde_json::json;
-use tokio::task::JoinHandle;
 
 use crate::failure::Failure;
 use crate::output::{failure_json, line, note, progress_bar};
@@ -23,10 +24,10 @@ use crate::verbs::writes;
 const ROWS_MAX: usize = 1_000_000;
 /// Most bytes of one file.
 const BYTES_MAX: u64 = 256 << 20;
-/// Requests in flight.
-const WINDOW: usize = 256;
-/// Connections they share.
-const CONNECTIONS: usize = 4;
+/// Most rows in one frame: its answer comes as soon as all of them are in a block.
+const ROWS_EACH: usize = 1_000;
+/// Frames in flight.
+const WINDOW: usize = 16;
 
 /// A checked row.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,40 +49,114 @@ pub async fn run(context: &mut Context, file: &Path, prefix: Option<&str>) -> Re
     };
     let rows = read(input, prefix)?;
     // Nobody there is said once, not for each row.
-    let mut sessions = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let mut session = Session::new(context.node.path(), Daemon::Node, context.timeout);
-        session.client().await?;
-        sessions.push(session);
-    }
+    let mut session = Session::new(context.node.path(), Daemon::Node, context.timeout);
+    let together = takes_batches(session.client().await?.server());
     let bar = progress_bar("transfers");
     bar.set_length(u64::try_from(rows.len()).unwrap_or(0));
     let mut tally = Tally::default();
-    let mut flying: VecDeque<(u64, String, JoinHandle<Result<_, Failure>>)> = VecDeque::new();
-    let mut rows = rows.into_iter();
-    let mut sent = 0;
+    let mut flying = VecDeque::new();
+    let mut rows = rows.into_iter().peekable();
     loop {
         while flying.len() < WINDOW
-            && let Some(row) = rows.next()
+            && let Some((sent, packed)) = pack(&mut rows, if together { ROWS_EACH } else { 1 })
         {
-            let mut session = sessions[sent % CONNECTIONS].share();
-            sent += 1;
-            let id = row.request.id.as_str().to_owned();
-            let task_id = id.clone();
-            let task = tokio::spawn(async move { session.write(&task_id, row.request.encode()).await });
-            flying.push_back((row.line, id, task));
+            let mut session = session.share();
+            let task = tokio::spawn(async move {
+                match packed {
+                    Packed::One(id, request) => Answer::One(session.write(&id, request).await),
+                    Packed::Many(requests) => Answer::Many(session.write_many(requests).await),
+                }
+            });
+            flying.push_back((sent, task));
         }
-        let Some((number, id, task)) = flying.pop_front() else { break };
-        let result = task.await.unwrap_or_else(|error| Err(Failure::internal(error.to_string())));
-        let result = result.and_then(writes::written);
-        bar.suspend(|| tally.row(context, number, &id, result));
-        bar.inc(1);
+        let Some((sent, task)) = flying.pop_front() else { break };
+        let answer = task.await.unwrap_or_else(|error| Answer::Many(Err(Failure::internal(error.to_string()))));
+        let count = sent.len();
+        bar.suspend(|| {
+            for ((number, id), result) in sent.iter().zip(answer.each(&sent)) {
+                tally.row(context, *number, id, result.and_then(writes::written));
+            }
+        });
+        bar.inc(u64::try_from(count).unwrap_or(0));
     }
     bar.finish_and_clear();
     if !context.out.is_json() {
         note(&tally.summary());
     }
     Ok(tally.exit_code())
+}
+
+/// Whether a node of this name and version takes batches: those of a version before 0.2 do not.
+fn takes_batches(server: &str) -> bool {
+    let version = server.rsplit_once('/').map_or("", |(_, version)| version);
+    let mut numbers = version.split(['.', '-', '+']).map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (0, 2)
+}
+
+/// What is sent in one frame.
+enum Packed {
+    One(String, Vec<u8>),
+    Many(Vec<u8>),
+}
+
+/// What came back.
+enum Answer {
+    One(Result<ApiReply, Failure>),
+    Many(Result<ApiReply, Failure>),
+}
+
+/// Lines and ids of the rows in one frame.
+type Sent = Vec<(u64, String)>;
+
+/// The next rows that go into one frame.
+fn pack(rows: &mut Peekable<impl Iterator<Item = Row>>, most: usize) -> Option<(Sent, Packed)> {
+    if most == 1 {
+        let row = rows.next()?;
+        let id = row.request.id.as_str().to_owned();
+        return Some((vec![(row.line, id.clone())], Packed::One(id, row.request.encode())));
+    }
+    let (mut sent, mut many) = (Vec::new(), Many::default());
+    while sent.len() < most
+        && let Some(row) = rows.peek()
+        && many.push(&row.request.encode())
+    {
+        sent.push((row.line, row.request.id.as_str().to_owned()));
+        rows.next();
+    }
+    (!many.is_empty()).then(|| (sent, Packed::Many(many.into_bytes())))
+}
+
+impl Answer {
+    /// The answer to each row, as if it had been sent alone.
+    fn each(self, sent: &Sent) -> Vec<Result<ApiReply, Failure>> {
+        let of = |failure: &Failure, id: &str| {
+            let next = match failure.kind {
+                FailKind::Unknown => vec![format!("ask again with the same id; it executes once: --id {id}")],
+                _ => failure.next.clone(),
+            };
+            Failure { id: Some(id.to_owned()), next, ..failure.clone() }
+        };
+        match self {
+            Self::One(answer) => vec![answer],
+            Self::Many(Ok(ApiReply::WrittenMany { results })) if results.len() == sent.len() => {
+                sent.iter().zip(results).map(|((_, id), result)| as_single(id, result)).collect()
+            }
+            Self::Many(Ok(other)) => {
+                let failure = writes::unexpected(&other);
+                sent.iter().map(|(_, id)| Err(of(&failure, id))).collect()
+            }
+            Self::Many(Err(failure)) => sent.iter().map(|(_, id)| Err(of(&failure, id))).collect(),
+        }
+    }
+}
+
+fn as_single(id: &str, result: ManyResult) -> Result<ApiReply, Failure> {
+    match result {
+        ManyResult::Written { outcome, height, index, duplicate } => {
+            Ok(ApiReply::Written { id: id.to_owned(), outcome, height, index, duplicate })
+        }
+        ManyResult::Failed { kind, code, message } => Err(Failure::new(kind, &code, message)),
+    }
 }
 
 #[derive(Debug, Default)]
@@ -230,7 +305,7 @@ fn row(record: &StringRecord, line: u64, prefix: Option<&str>) -> Result<Row, Fa
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::read;
+    use super::{read, takes_batches};
 
     fn ids(text: &str, prefix: Option<&str>) -> Result<Vec<String>, String> {
         read(text.as_bytes(), prefix)
@@ -246,6 +321,21 @@ mod tests {
         assert_eq!(ids("a,b,1,x,\"rent, \"\"May\"\"\nand June\"\na,b,2\n", Some("p")).unwrap(), ["x", "p:3"]);
         assert_eq!(ids("a,b,1\ra,b,1\r\r\na,b,1", Some("p")).unwrap(), ["p:1", "p:2", "p:4"], "no repeats");
         assert!(ids("", None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_node_of_the_first_version_is_asked_row_by_row() {
+        for (server, wanted) in [
+            ("raftbankd/0.1.0", false),
+            ("raftbankd/0.1.9", false),
+            ("raftbankd/0.2.0", true),
+            ("raftbankd/0.10.0-rc1", true),
+            ("raftbankd/1.0.0", true),
+            ("raftbankd", false),
+            ("", false),
+        ] {
+            assert_eq!(takes_batches(server), wanted, "{server}");
+        }
     }
 
     #[test]

@@ -101,17 +101,29 @@ impl Session {
     /// # Errors
     /// Not executed if it was never handed to a daemon; unknown if it was and nothing was heard.
     pub async fn write(&mut self, id: &str, request: Vec<u8>) -> Result<ApiReply, Failure> {
+        let ask = |timeout_ms| ApiRequest::Write { request: request.clone(), timeout_ms };
+        self.write_as(ask).await.map_err(|failure| with_id(failure, id))
+    }
+
+    /// Asks for a batch of writes, until the timeout.
+    ///
+    /// # Errors
+    /// As [`Session::write`]; it speaks of all requests of the batch.
+    pub async fn write_many(&mut self, requests: Vec<u8>) -> Result<ApiReply, Failure> {
+        self.write_as(|timeout_ms| ApiRequest::WriteMany { requests: requests.clone(), timeout_ms }).await
+    }
+
+    async fn write_as(&mut self, ask: impl Fn(u32) -> ApiRequest) -> Result<ApiReply, Failure> {
         let deadline = Instant::now() + self.timeout;
-        let mut client = self.client().await.map_err(|failure| with_id(failure, id))?;
+        let mut client = self.client().await?;
         let mut retry = WriteRetry::default();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout_ms = WriteRetry::timeout_ms(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-            let call = client.call(ApiRequest::Write { request: request.clone(), timeout_ms }, left);
-            match call.await {
+            match client.call(ask(timeout_ms), left).await {
                 Ok(reply) => {
                     if retry.heard(Heard::Reply(&reply)) == Next::Done {
-                        return unfailed(reply).map_err(|failure| with_id(failure, id));
+                        return unfailed(reply);
                     }
                     // The daemon is there and has nothing better to say yet: do not spin.
                     sleep(RETRY_EVERY.min(left)).await;
@@ -123,8 +135,8 @@ impl Session {
             self.client = None;
             match self.reconnect(deadline).await {
                 Some(again) => client = again,
-                None if retry.is_unknown() => return Err(unknown(id)),
-                None => return Err(with_id(self.silent(), id)),
+                None if retry.is_unknown() => return Err(lost()),
+                None => return Err(self.silent()),
             }
         }
     }
@@ -164,8 +176,12 @@ impl Session {
 
 /// A write of which nothing was heard.
 pub fn unknown(id: &str) -> Failure {
+    with_id(lost(), id)
+}
+
+fn lost() -> Failure {
     let message = "the outcome is not known: the connection was lost while the request was under way";
-    with_id(Failure::new(FailKind::Unknown, "outcome_unknown", message), id)
+    Failure::new(FailKind::Unknown, "outcome_unknown", message)
 }
 
 fn with_id(mut failure: Failure, id: &str) -> Failure {

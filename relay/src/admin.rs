@@ -23,6 +23,7 @@ fn answer(hub: &Hub, request: &ApiRequest) -> ApiReply {
         ApiRequest::Partition(command) => hub.partition(command).map_err(|error| ("bad_partition", error)),
         ApiRequest::Link(command) => hub.link(command).map_err(|error| ("bad_link", error)),
         ApiRequest::Write { .. }
+        | ApiRequest::WriteMany { .. }
         | ApiRequest::Balance { .. }
         | ApiRequest::Accounts { .. }
         | ApiRequest::Get { .. }

@@ -4,6 +4,7 @@
 //! checks. Each enum's variants have golden bytes in this crate's tests; new variants go to the end.
 
 mod diagnosis;
+mod many;
 mod relay;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ pub use diagnosis::{
     Diagnosis, FolderFigures, MemberDiagnosis, Refused, RefusedNode, RelayConnection, RelayDiagnosis,
     SOFTWARE_BYTES_MAX, SyncFigures, printable,
 };
+pub use many::{MANY_BYTES_MAX, MANY_REQUESTS_MAX, Many, ManyError, ManyResult, unpack};
 pub use relay::{LinkCommand, LinkCut, LinkReply, PartitionCommand, RelayCounters, RelayMember, RelayStatusReply};
 
 /// What a client asks.
@@ -120,6 +122,15 @@ pub enum ApiRequest {
     Rows,
     /// The health of this node (answered by `Diagnosis`) or of the relay (`RelayDiagnosis`).
     Diagnose,
+    /// Execute many requests, each exactly once per id and with an outcome of its own. Answered by `WrittenMany`, or by
+    /// `Failed`, which then speaks of all of them.
+    WriteMany {
+        /// The ledger's canonical bytes of the requests, see [`Many`].
+        #[serde(with = "crate::bytes")]
+        requests: Vec<u8>,
+        /// How long the answer may take, in milliseconds.
+        timeout_ms: u32,
+    },
 }
 
 /// What is answered.
@@ -276,6 +287,11 @@ pub enum ApiReply {
     Diagnosis(Box<Diagnosis>),
     /// The relay's health.
     RelayDiagnosis(RelayDiagnosis),
+    /// What became of the requests of a batch.
+    WrittenMany {
+        /// One each, in their order.
+        results: Vec<ManyResult>,
+    },
 }
 
 /// The recorded outcome of a write.

@@ -9,7 +9,8 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
-mod bytes;
+#[doc(hidden)]
+pub mod bytes;
 pub mod client;
 pub mod control;
 mod envelope;

@@ -1,7 +1,7 @@
-//! How a batch travels: as single transfers, many in flight on one connection. The one place that knows.
+//! How a batch travels: in one frame, or in several at the same time if it is larger than one may be. The one place that
+//! knows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::task::JoinSet;
 
@@ -9,51 +9,48 @@ use super::crew::Crew;
 use super::link::Link;
 use super::tally::Fate;
 
-/// Most transfers of one batch in flight: as many as a node takes of one connection.
-const WINDOW: u32 = 1_024;
-/// Most transfers in flight of all batches of a process: half of what a node takes.
-const IN_FLIGHT_MAX: u32 = 32_768;
-
-/// Of a batch, when so many clients send one each.
-pub fn window(batch: u32, clients: u32) -> u32 {
-    batch.min(WINDOW).min(IN_FLIGHT_MAX / clients.max(1)).max(1)
-}
-
 /// Sends one batch, and waits until all of it is over. True: all of it has an outcome.
 pub async fn send(crew: &Arc<Crew>, link: &Arc<Link>) -> bool {
-    let left = Arc::new(AtomicU32::new(crew.plan.batch));
-    let mut lanes = JoinSet::new();
-    for _ in 0..window(crew.plan.batch, crew.plan.clients) {
-        lanes.spawn(lane(Arc::clone(crew), Arc::clone(link), Arc::clone(&left)));
+    let mut left = crew.plan.batch;
+    let first = crew.many(left);
+    left -= count(first.len());
+    if left == 0 {
+        return frame(crew, link, first).await;
+    }
+    let mut frames = JoinSet::new();
+    let mut next = first;
+    loop {
+        let (crew_of, link_of) = (Arc::clone(crew), Arc::clone(link));
+        frames.spawn(async move { frame(&crew_of, &link_of, next).await });
+        if left == 0 {
+            break;
+        }
+        next = crew.many(left);
+        left -= count(next.len());
     }
     let mut answered = true;
-    while let Some(lane) = lanes.join_next().await {
-        answered &= lane.unwrap_or(false);
+    while let Some(frame) = frames.join_next().await {
+        answered &= frame.unwrap_or(false);
     }
     answered
 }
 
-/// One of those in flight: takes the next until none is left.
-async fn lane(crew: Arc<Crew>, link: Arc<Link>, left: Arc<AtomicU32>) -> bool {
-    let mut answered = true;
-    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-        let fate = crew.transfer(&link).await;
-        answered &= !matches!(fate, Fate::Failed(..));
-        crew.count(|tally| tally.fate(fate));
-    }
-    answered
+fn count(transfers: usize) -> u32 {
+    u32::try_from(transfers).expect("a batch is bounded")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::window;
-
-    #[test]
-    fn what_is_in_flight_is_bounded_however_many_clients_there_are() {
-        assert_eq!(window(8_000, 1), 1_024);
-        assert_eq!(window(10, 4), 10);
-        for clients in [1, 31, 32, 33, 10_000] {
-            assert!(u64::from(window(100_000, clients)) * u64::from(clients) <= u64::from(super::IN_FLIGHT_MAX));
+/// Sends one frame. True: all of it has an outcome.
+async fn frame(crew: &Arc<Crew>, link: &Arc<Link>, many: raftbank_wire::api::Many) -> bool {
+    let transfers = many.len();
+    match link.write_many(&many.into_bytes(), crew.plan.timeout).await {
+        Ok(fates) => {
+            let answered = !fates.iter().any(|fate| matches!(fate, Fate::Failed(..)));
+            crew.count(|tally| fates.into_iter().for_each(|fate| tally.fate(fate)));
+            answered
+        }
+        Err(fate) => {
+            crew.count(|tally| (0..transfers).for_each(|_| tally.fate(fate.clone())));
+            false
         }
     }
 }

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use raftbank_wire::api::Many;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -73,7 +75,7 @@ impl Plan {
         let most = (CONNECTIONS_MAX / self.threads()).max(1);
         let mut links = Vec::new();
         for (socket, clients) in self.sockets.iter().zip(clients) {
-            // A batch fills its connection.
+            // A batch is large: whoever shares its connection waits for it.
             let each = if self.mode == Mode::Batch { 1 } else { CLIENTS_EACH };
             let count = usize::div_ceil(clients, each).min(most);
             links.extend((0..count).map(|link| (socket.clone(), (clients + count - 1 - link) / count)));
@@ -208,7 +210,20 @@ impl Crew {
     /// One transfer.
     pub async fn transfer(&self, link: &Link) -> Fate {
         let item: Item = self.source().transfer();
-        link.write(|| self.plan.template.transfer(item), self.plan.timeout).await
+        link.write(&self.plan.template.transfer(item), self.plan.timeout).await
+    }
+
+    /// The next batch, of at most so many transfers.
+    pub fn many(&self, transfers: u32) -> Many {
+        let mut many = Many::default();
+        let mut source = self.source();
+        for _ in 0..transfers {
+            // What does not fit any more is made up for by the next batch; its id is never used.
+            if !many.push(&self.plan.template.transfer(source.transfer())) {
+                break;
+            }
+        }
+        many
     }
 
     /// Counts, unless this is the warm-up.

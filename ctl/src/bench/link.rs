@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, ManyResult, WriteOutcome};
 use raftbank_wire::client::{Client, ClientError};
 use raftbank_wire::retry::{Heard, Next, WriteRetry, is_stopping};
 use tokio::sync::Mutex;
@@ -53,14 +53,28 @@ impl Link {
     }
 
     /// Asks for a transfer, for at most `limit`.
-    pub async fn write(&self, bytes: impl Fn() -> Vec<u8>, limit: Duration) -> Fate {
+    pub async fn write(&self, bytes: &[u8], limit: Duration) -> Fate {
+        let ask = |timeout_ms| ApiRequest::Write { request: bytes.to_vec(), timeout_ms };
+        self.write_as(ask, limit).await.map_or_else(|fate| fate, fate)
+    }
+
+    /// Asks for a batch of transfers, for at most `limit`. The error is the fate of each of them.
+    pub async fn write_many(&self, requests: &[u8], limit: Duration) -> Result<Vec<Fate>, Fate> {
+        let ask = |timeout_ms| ApiRequest::WriteMany { requests: requests.to_vec(), timeout_ms };
+        match self.write_as(ask, limit).await? {
+            ApiReply::WrittenMany { results } => Ok(results.into_iter().map(fate_of).collect()),
+            reply => Err(fate(reply)),
+        }
+    }
+
+    async fn write_as(&self, ask: impl Fn(u32) -> ApiRequest, limit: Duration) -> Result<ApiReply, Fate> {
         let deadline = Instant::now() + limit;
         let mut retry = WriteRetry::default();
         let mut connected = true;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return over(retry.is_unknown(), connected);
+                return Err(over(retry.is_unknown(), connected));
             }
             let Ok(client) = self.client(left).await else {
                 connected = false;
@@ -69,10 +83,10 @@ impl Link {
             };
             connected = true;
             let timeout_ms = WriteRetry::timeout_ms(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-            match client.call(ApiRequest::Write { request: bytes(), timeout_ms }, left).await {
+            match client.call(ask(timeout_ms), left).await {
                 Ok(reply) => {
                     if retry.heard(Heard::Reply(&reply)) == Next::Done {
-                        return fate(reply);
+                        return Ok(reply);
                     }
                     sleep(RETRY_EVERY.min(left)).await;
                 }
@@ -114,6 +128,15 @@ fn over(unknown: bool, connected: bool) -> Fate {
         (true, _) => Fate::Failed(FailKind::Unknown, "outcome_unknown".to_owned()),
         (false, true) => Fate::Failed(FailKind::NotExecuted, "timeout".to_owned()),
         (false, false) => Fate::Failed(FailKind::NotExecuted, "unreachable".to_owned()),
+    }
+}
+
+fn fate_of(result: ManyResult) -> Fate {
+    match result {
+        ManyResult::Written { outcome: WriteOutcome::Committed, .. } => Fate::Done,
+        ManyResult::Written { outcome: WriteOutcome::Refused { code, .. }, .. }
+        | ManyResult::Failed { kind: FailKind::Refused, code, .. } => Fate::Refused(code),
+        ManyResult::Failed { kind, code, .. } => Fate::Failed(kind, code),
     }
 }
 

@@ -2,13 +2,10 @@
 //! interrupted is resumed by the next, two at a time do no harm, and what is there already is found by its ids.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use raftbank_ledger::{Operation, Request};
-use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
-use tokio::task::JoinSet;
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, Many};
 
 use super::link::Link;
 use super::source::{account, amount, request};
@@ -22,23 +19,21 @@ use crate::verbs::writes::unexpected;
 pub const CREDIT: u64 = 1_000_000_000;
 /// Accounts that are opened, then credited, before the next ones are: if one of a chunk is there, all chunks before are.
 const CHUNK: u32 = 4_096;
-/// Requests in flight.
-const WINDOW: u32 = 512;
 
 /// Opens and credits accounts 0 to `accounts`, those that are not there yet.
 ///
 /// # Errors
 /// The node does not answer, or a request has no outcome.
-pub async fn run(session: &mut Session, link: &Arc<Link>, accounts: u32) -> Result<(), Failure> {
+pub async fn run(session: &mut Session, link: &Link, accounts: u32) -> Result<(), Failure> {
     let first = first_chunk(session, accounts.div_ceil(CHUNK)).await? * CHUNK;
     let bar = progress_bar("requests to set up accounts");
     bar.set_length(u64::from(accounts - first) * 2);
     for begin in (first..accounts).step_by(CHUNK as usize) {
         let chunk = begin..accounts.min(begin.saturating_add(CHUNK));
         for make in [open, credit] {
-            let timeout = session.timeout();
-            let done = all(link, chunk.clone(), make, timeout, || bar.inc(1)).await;
+            let done = all(link, chunk.clone(), make, session.timeout()).await;
             done.inspect_err(|_| bar.finish_and_clear())?;
+            bar.inc(u64::from(chunk.end - chunk.start));
         }
     }
     bar.finish_and_clear();
@@ -70,39 +65,16 @@ async fn first_chunk(session: &mut Session, chunks: u32) -> Result<u32, Failure>
     Ok(begun)
 }
 
-/// Sends one request for each number, and waits until all are done.
-async fn all(
-    link: &Arc<Link>,
-    numbers: Range<u32>,
-    make: fn(u32) -> Request,
-    timeout: Duration,
-    mut each: impl FnMut(),
-) -> Result<(), Failure> {
-    let next = Arc::new(AtomicU32::new(numbers.start));
-    let (sender, mut done) = tokio::sync::mpsc::channel(64);
-    let mut lanes = JoinSet::new();
-    for _ in numbers.clone().take(WINDOW as usize) {
-        let (link, next, sender, end) = (Arc::clone(link), Arc::clone(&next), sender.clone(), numbers.end);
-        lanes.spawn(async move {
-            loop {
-                // Stays far below the largest number: each lane adds one too many once.
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= end {
-                    return;
-                }
-                let fate = link.write(|| make(number).encode(), timeout).await;
-                if sender.send((number, fate)).await.is_err() {
-                    return;
-                }
-            }
-        });
+/// Sends one request for each number in one batch, and waits until all are done.
+async fn all(link: &Link, numbers: Range<u32>, make: fn(u32) -> Request, timeout: Duration) -> Result<(), Failure> {
+    let mut many = Many::default();
+    for number in numbers.clone() {
+        assert!(many.push(&make(number).encode()), "a chunk is far smaller than a batch may be");
     }
-    drop(sender);
-    while let Some((number, fate)) = done.recv().await {
-        check(&make(number), fate)?;
-        each();
+    match link.write_many(&many.into_bytes(), timeout).await {
+        Ok(fates) => numbers.zip(fates).try_for_each(|(number, fate)| check(&make(number), fate)),
+        Err(fate) => check(&make(numbers.start), fate),
     }
-    Ok(())
 }
 
 /// Done, or it was so before.

@@ -5,7 +5,9 @@ use raftbank_consensus::{Engine, Index, Record, Term, Write};
 use raftbank_ledger::{Account, Balance, Block, Executed, Header, Violation};
 use raftbank_store::StateWrite;
 
-use super::calls::decided;
+use super::batch::Proposal;
+use super::calls::{Kind, decided};
+use super::many;
 use super::{Action, Node, Notice};
 
 /// Most records behind the applied state that are checked before they are committed. There are rarely more than two: a
@@ -193,9 +195,15 @@ impl<E: Engine> Node<E> {
             // Another record stands there for ever: that block is in no chain and its requests are free again.
             return self.queue_again(&proposal.waiters);
         }
-        for (id, decision) in proposal.waiters {
-            let reply = match self.calls.get(&id).map(|call| &call.kind) {
-                Some(super::calls::Kind::Write(request)) => decided(request, proposal.height, &decision),
+        self.answer_waiters_of(&proposal);
+    }
+
+    /// Tells those who wait for a block what became of their requests.
+    pub(super) fn answer_waiters_of(&mut self, proposal: &Proposal) {
+        for (id, decisions) in proposal.waiters.each() {
+            let reply = match (self.calls.get(&id).map(|call| &call.kind), decisions) {
+                (Some(Kind::Write(request)), [decision]) => decided(request, proposal.height, decision),
+                (Some(Kind::Many(batch)), decisions) => many::answer(batch.results(proposal.height, decisions)),
                 _ => continue, // its deadline has passed
             };
             self.finish(id, reply);

@@ -2,10 +2,12 @@
 //! is in flight at a time, executed on the applied state, so there is one overlay and never a chain of rollbacks.
 
 use raftbank_consensus::{Engine, Entry, Input, Term};
-use raftbank_ledger::{Block, Decision, Executed, Header, Request, pow};
+use raftbank_ledger::{BLOCK_BYTES_MAX, BLOCK_REQUESTS_MAX, Block, Decision, Executed, Header, Request, pow};
+use raftbank_wire::api::{MANY_BYTES_MAX, MANY_REQUESTS_MAX};
 
 use super::apply::Checked;
-use super::calls::{CallId, Kind, Place};
+use super::calls::{CallId, Kind, Place, decided};
+use super::many;
 use super::{Action, Node};
 
 /// What [`NodeConfig::nonces_inline`](super::NodeConfig) should be: enough for difficulties up to about 10.
@@ -17,7 +19,33 @@ pub(super) struct Mining {
     job: u64,
     header: Header,
     executed: Executed,
-    waiters: Vec<(CallId, Decision)>,
+    waiters: Waiters,
+}
+
+/// The calls that wait for a block, and what each request of theirs will hear.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// With the number of its requests, in the order of the batch.
+    calls: Vec<(CallId, usize)>,
+    /// Of all requests, in the order of the batch.
+    decisions: Vec<Decision>,
+}
+
+impl Waiters {
+    /// The calls.
+    pub fn ids(&self) -> impl Iterator<Item = CallId> {
+        self.calls.iter().map(|(id, _)| *id)
+    }
+
+    /// Each call with the decisions of its requests.
+    pub fn each(&self) -> impl Iterator<Item = (CallId, &[Decision])> {
+        let mut rest = &self.decisions[..];
+        self.calls.iter().map(move |(id, count)| {
+            let (own, behind) = rest.split_at(*count);
+            rest = behind;
+            (*id, own)
+        })
+    }
 }
 
 /// A block that was proposed. The record committed at its index decides whether it is in the chain.
@@ -28,7 +56,7 @@ pub(super) struct Proposal {
     /// Height of the block.
     pub height: u64,
     /// Who waits, and what each will hear.
-    pub waiters: Vec<(CallId, Decision)>,
+    pub waiters: Waiters,
 }
 
 impl<E: Engine> Node<E> {
@@ -39,18 +67,17 @@ impl<E: Engine> Node<E> {
             && !self.proposals.contains_key(&(self.applied + 1))
             && !self.queue.is_empty()
         {
-            let (ids, batch) = self.take_batch();
+            let (calls, batch) = self.take_batch();
             if batch.is_empty() {
                 continue;
             }
             let executed = self.state.execute(batch);
-            let decisions = executed.decisions.iter().cloned();
-            let waiters: Vec<(CallId, Decision)> = ids.into_iter().zip(decisions).collect();
+            let waiters = Waiters { calls, decisions: executed.decisions.clone() };
             assert!(!executed.entries.is_empty(), "what is decided in the applied state was taken out of the batch");
             let proposer = self.config.names[usize::from(self.config.id.0)].clone();
             let header = executed.seal(&self.state, self.term, proposer, self.now.wall_ms);
-            for (id, _) in &waiters {
-                self.place(*id, Place::Mining);
+            for id in waiters.ids() {
+                self.place(id, Place::Mining);
             }
             match pow::mine(&header, 0, self.config.nonces_inline) {
                 Some(nonce) => self.propose(Header { nonce, ..header }, executed, waiters),
@@ -65,34 +92,48 @@ impl<E: Engine> Node<E> {
         }
     }
 
-    /// Takes what fits into one block from the queue; what the applied state already knows is answered at once.
-    fn take_batch(&mut self) -> (Vec<CallId>, Vec<Request>) {
-        let (mut ids, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+    /// Takes what fits into one block from the queue; what the applied state already knows is answered at once. A client's
+    /// batch is not divided: one that is larger than a block of this node's configuration is a block of its own, for it
+    /// is never larger than what the format allows.
+    fn take_batch(&mut self) -> (Vec<(CallId, usize)>, Vec<Request>) {
+        const { assert!(MANY_REQUESTS_MAX <= BLOCK_REQUESTS_MAX && 2 * MANY_BYTES_MAX <= BLOCK_BYTES_MAX) };
+        let (mut calls, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
         while batch.len() < self.config.batch_requests_max {
             let Some(id) = self.queue.front().copied() else { break };
-            let request = match self.calls.get(&id).map(|call| &call.kind) {
-                Some(Kind::Write(request)) => request.clone(),
+            let (requests, size) = match self.calls.get(&id).map(|call| &call.kind) {
+                Some(Kind::Write(request)) => {
+                    if let Some(decision) = self.state.decide(request) {
+                        self.queue.pop_front();
+                        let reply = decided(request, self.state.tip().height, &decision);
+                        self.finish(id, reply);
+                        continue;
+                    }
+                    (std::slice::from_ref(request), request.encode().len())
+                }
+                Some(Kind::Many(many)) => {
+                    if let Some(results) = many.known(&self.state) {
+                        self.queue.pop_front();
+                        self.finish(id, many::answer(results));
+                        continue;
+                    }
+                    (many.requests().unwrap_or_default(), many.packed().len())
+                }
                 _ => {
                     self.queue.pop_front(); // expired while it waited
                     continue;
                 }
             };
-            if let Some(decision) = self.state.decide(&request) {
-                self.queue.pop_front();
-                let reply = super::calls::decided(&request, self.state.tip().height, &decision);
-                self.finish(id, reply);
-                continue;
-            }
-            let size = request.encode().len();
-            if bytes + size > self.config.batch_bytes_max && !batch.is_empty() {
+            let is_full = bytes + size > self.config.batch_bytes_max
+                || batch.len() + requests.len() > self.config.batch_requests_max;
+            if is_full && !batch.is_empty() {
                 break;
             }
             self.queue.pop_front();
             bytes += size;
-            ids.push(id);
-            batch.push(request);
+            calls.push((id, requests.len()));
+            batch.extend_from_slice(requests);
         }
-        (ids, batch)
+        (calls, batch)
     }
 
     /// The runtime's miner is done.
@@ -111,32 +152,29 @@ impl<E: Engine> Node<E> {
     pub(super) fn abandon_mining(&mut self) {
         if let Some(mining) = self.mining.take() {
             self.actions.push(Action::CancelMine { job: mining.job });
-            for (id, _) in &mining.waiters {
-                self.place(*id, Place::Waiting);
+            for id in mining.waiters.ids() {
+                self.place(id, Place::Waiting);
             }
         }
     }
 
-    fn propose(&mut self, header: Header, executed: Executed, waiters: Vec<(CallId, Decision)>) {
+    fn propose(&mut self, header: Header, executed: Executed, waiters: Waiters) {
         assert!(self.serving, "mining is abandoned when the leadership ends");
         let (height, index) = (header.height, self.applied + 1);
         let block = Block { header, entries: executed.entries.clone() };
         let entry = Entry::from(block.encode());
-        for (id, _) in &waiters {
-            self.place(*id, Place::Proposed);
+        for id in waiters.ids() {
+            self.place(id, Place::Proposed);
         }
         let term = self.term;
         // A leader that serves has applied all that its log holds.
         self.checked.clear();
         self.checked.push_back(Checked { term, block: Some((block.header, executed)) });
+        let proposal = Proposal { term, height, waiters };
         if planted!(AnswerBeforeCommit) {
-            for (id, decision) in &waiters {
-                if let Some(Kind::Write(request)) = self.calls.get(id).map(|call| call.kind.clone()) {
-                    self.finish(*id, super::calls::decided(&request, height, decision));
-                }
-            }
+            self.answer_waiters_of(&proposal);
         }
-        let earlier = self.proposals.insert(index, Proposal { term, height, waiters });
+        let earlier = self.proposals.insert(index, proposal);
         assert!(earlier.is_none(), "one block in flight");
         self.proposing = Some(index);
         self.inputs.push_back(Input::Propose { term, last_index: self.applied, entry });
@@ -157,10 +195,10 @@ impl<E: Engine> Node<E> {
     }
 
     /// Sends calls whose block came to nothing on their way again, in their order.
-    pub(super) fn queue_again(&mut self, waiters: &[(CallId, Decision)]) {
-        for (id, _) in waiters {
-            self.place(*id, Place::Waiting);
-            self.route(*id);
+    pub(super) fn queue_again(&mut self, waiters: &Waiters) {
+        for id in waiters.ids() {
+            self.place(id, Place::Waiting);
+            self.route(id);
         }
     }
 }

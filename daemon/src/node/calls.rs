@@ -5,10 +5,11 @@
 //! same request id, so they cannot execute twice.
 
 use raftbank_consensus::{Engine, NodeId};
-use raftbank_ledger::{Account, Balance, Decision, Operation, Outcome, Request, RequestId};
-use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
+use raftbank_ledger::{Account, Balance, Decision, Request, RequestId};
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 use raftbank_wire::retry::STOPPING;
 
+use super::many::{self, Many};
 use super::message::{Ask, Body, CallName};
 use super::{Action, Node};
 
@@ -35,6 +36,7 @@ pub(super) enum Origin {
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     Write(Request),
+    Many(Many),
     Read(Read),
 }
 
@@ -84,6 +86,10 @@ impl<E: Engine> Node<E> {
         }
         match request {
             ApiRequest::Write { request, timeout_ms } => self.admit_bytes(token, &request, timeout_ms),
+            ApiRequest::WriteMany { requests, timeout_ms } => match Many::new(requests) {
+                Ok(many) => self.admit_many(many, Origin::Client { token }, timeout_ms),
+                Err(error) => self.fail(token, FailKind::Usage, "bad_batch", &error.to_string()),
+            },
             ApiRequest::Balance { account, local, timeout_ms } => match Account::parse(&account) {
                 Ok(account) => self.read(token, Read::Balance(account), local, timeout_ms),
                 Err(error) => self.fail(token, FailKind::Usage, "bad_name", &error.to_string()),
@@ -136,6 +142,12 @@ impl<E: Engine> Node<E> {
         }
     }
 
+    fn admit_many(&mut self, many: Many, origin: Origin, timeout_ms: u32) {
+        // As it came, and once more when it is read.
+        let bytes = 2 * many.packed().len();
+        self.admit(Kind::Many(many), bytes, origin, timeout_ms);
+    }
+
     fn read(&mut self, token: u64, read: Read, local: bool, timeout_ms: u32) {
         if local || planted!(LocalReads) {
             let reply = self.answer_read(&read, local);
@@ -161,6 +173,10 @@ impl<E: Engine> Node<E> {
                 Ok(request) => self.admit(Kind::Write(request), bytes.len(), origin, timeout_ms),
                 Err(error) => self.send(peer, Body::Answer { call, reply: Some(refused(error.to_string())) }),
             },
+            Ask::WriteMany(packed) => match Many::new(packed) {
+                Ok(many) => self.admit_many(many, origin, timeout_ms),
+                Err(error) => self.send(peer, Body::Answer { call, reply: Some(refused(error.to_string())) }),
+            },
             Ask::Balance(name) => match Account::parse(&name) {
                 Ok(account) => self.admit(Kind::Read(Read::Balance(account)), 64, origin, timeout_ms),
                 Err(error) => self.send(peer, Body::Answer { call, reply: Some(refused(error.to_string())) }),
@@ -177,8 +193,10 @@ impl<E: Engine> Node<E> {
         let id = self.next_call;
         self.next_call += 1;
         let deadline_ms = self.now.mono_ms.saturating_add(u64::from(timeout_ms).min(TIMEOUT_MS_MAX));
-        if let Kind::Write(request) = &kind {
-            self.count_pending(request, 1);
+        match &kind {
+            Kind::Write(request) => self.count_pending(request, 1),
+            Kind::Many(_) => _ = self.batches.insert(id),
+            Kind::Read(_) => {}
         }
         match origin {
             Origin::Client { token } => self.calls_by_token.insert(token, id),
@@ -197,15 +215,27 @@ impl<E: Engine> Node<E> {
     /// Sends a call where it can be served: the queue, the leader, or nowhere yet.
     pub(super) fn route(&mut self, id: CallId) {
         let Some(call) = self.calls.get(&id) else { return };
-        if let Kind::Write(request) = &call.kind
-            && let Some(decision) = self.state.decide(request)
-        {
-            let reply = decided(request, self.state.tip().height, &decision);
-            return self.finish(id, reply);
+        match &call.kind {
+            Kind::Write(request) => {
+                if let Some(decision) = self.state.decide(request) {
+                    let reply = decided(request, self.state.tip().height, &decision);
+                    return self.finish(id, reply);
+                }
+            }
+            // Only a leader reads them.
+            Kind::Many(many) if self.leads() => {
+                if let Err(message) = many.requests() {
+                    return self.finish(id, failed(FailKind::Usage, "bad_request", &message));
+                }
+                if let Some(results) = many.known(&self.state) {
+                    return self.finish(id, many::answer(results));
+                }
+            }
+            Kind::Many(_) | Kind::Read(_) => {}
         }
         if self.leads() {
             match call.kind {
-                Kind::Write(_) => self.queue.push_back(id),
+                Kind::Write(_) | Kind::Many(_) => self.queue.push_back(id),
                 Kind::Read(_) => self.reads.waiting.push(id),
             }
             return self.place(id, Place::Queued);
@@ -229,6 +259,7 @@ impl<E: Engine> Node<E> {
         }
         let ask = match &call.kind {
             Kind::Write(request) => Ask::Write(request.encode()),
+            Kind::Many(many) => Ask::WriteMany(many.packed().to_vec()),
             Kind::Read(Read::Balance(account)) => Ask::Balance(account.as_str().to_owned()),
             Kind::Read(Read::Accounts) => Ask::Accounts,
             Kind::Read(Read::Get(key)) => Ask::Get(key.clone()),
@@ -339,17 +370,26 @@ impl<E: Engine> Node<E> {
                 let message = format!("no majority answered in time ({leader}); ask again, or read with --local");
                 failed(FailKind::NotExecuted, "timeout", &message)
             }
-            Kind::Write(_)
+            Kind::Write(_) | Kind::Many(_)
                 if planted!(NotExecutedLie)
                     || !call.exposed && !matches!(call.place, Place::Mining | Place::Proposed) =>
             {
-                let message = format!("not executed: the request reached no leader in time ({leader})");
+                let what = if let Kind::Many(_) = call.kind { "batch" } else { "request" };
+                let message = format!("not executed: the {what} reached no leader in time ({leader})");
                 failed(FailKind::NotExecuted, "no_leader", &message)
             }
             Kind::Write(request) => {
                 let message = format!(
                     "the outcome is not known yet ({leader}); it may still commit: ask again with --id {}",
                     request.id.as_str()
+                );
+                failed(FailKind::Unknown, "outcome_unknown", &message)
+            }
+            Kind::Many(many) => {
+                let message = format!(
+                    "the outcome of a batch of {} is not known yet ({leader}); it may still commit: send it again with \
+                     the same ids",
+                    many.len()
                 );
                 failed(FailKind::Unknown, "outcome_unknown", &message)
             }
@@ -382,10 +422,10 @@ impl<E: Engine> Node<E> {
             Origin::Client { token } => self.calls_by_token.remove(&token),
             Origin::Peer { peer, call } => self.calls_by_peer.remove(&(peer, call)),
         };
-        if let Kind::Write(request) = &call.kind
-            && !planted!(PendingStays)
-        {
-            self.count_pending(request, -1);
+        match &call.kind {
+            Kind::Write(request) if !planted!(PendingStays) => self.count_pending(request, -1),
+            Kind::Many(_) => _ = self.batches.remove(&id),
+            Kind::Write(_) | Kind::Read(_) => {}
         }
         Some(call)
     }
@@ -439,13 +479,8 @@ impl<E: Engine> Node<E> {
 
     /// Keeps what a balance shows as pending: the net effect of the writes in flight at this node.
     fn count_pending(&mut self, request: &Request, sign: Balance) {
-        let (from, to, amount) = match &request.operation {
-            Operation::Transfer { from, to, amount, .. } => (from.clone(), to.clone(), amount),
-            Operation::Credit { account, amount } => (Account::world(), account.clone(), amount),
-            Operation::Debit { account, amount } => (account.clone(), Account::world(), amount),
-            Operation::Open { .. } | Operation::Put { .. } => return,
-        };
-        let amount = Balance::from(amount.get()) * sign;
+        let Some((from, to, amount)) = many::moves(request) else { return };
+        let amount = amount * sign;
         for (account, change) in [(from, -amount), (to, amount)] {
             let entry = self.pending.entry(account.clone()).or_insert(0);
             *entry += change;
@@ -453,6 +488,15 @@ impl<E: Engine> Node<E> {
                 self.pending.remove(&account);
             }
         }
+    }
+
+    /// The net effect on an account of the writes in flight at this node.
+    pub(super) fn pending(&self, account: &Account) -> Balance {
+        let of_batches = self.batches.iter().filter_map(|id| match &self.calls.get(id)?.kind {
+            Kind::Many(many) => Some(many.moved(account)),
+            Kind::Write(_) | Kind::Read(_) => None,
+        });
+        of_batches.sum::<Balance>() + self.pending.get(account).copied().unwrap_or(0)
     }
 }
 
@@ -466,6 +510,7 @@ fn answers(kind: &Kind, reply: &ApiReply) -> bool {
     match (kind, reply) {
         (_, ApiReply::Failed { .. }) | (Kind::Read(Read::Accounts), ApiReply::Accounts { .. }) => true,
         (Kind::Write(request), ApiReply::Written { id, .. }) => request.id.as_str() == id,
+        (Kind::Many(many), ApiReply::WrittenMany { results }) => many.len() == results.len(),
         (Kind::Read(Read::Balance(asked)), ApiReply::Balance { account, local: false, .. }) => {
             asked.as_str() == account
         }
@@ -479,19 +524,13 @@ pub(super) fn decided(request: &Request, height: u64, decision: &Decision) -> Ap
     let (height, index, outcome, duplicate) = match decision {
         Decision::Included { index, outcome } => (height, *index, outcome, false),
         Decision::Duplicate { height, index, outcome } => (*height, *index, outcome, true),
-        Decision::IdReused => {
-            let message = format!(
-                "the id {} was used before with other content; a new request needs a new id",
-                request.id.as_str()
-            );
-            return failed(FailKind::Refused, "id_reused", &message);
-        }
+        Decision::IdReused => return failed(FailKind::Refused, "id_reused", &id_reused(&request.id)),
     };
-    let outcome = match outcome {
-        Outcome::Committed => WriteOutcome::Committed,
-        Outcome::Refused(refusal) => {
-            WriteOutcome::Refused { code: refusal.code().to_owned(), message: refusal.to_string() }
-        }
-    };
+    let outcome = many::recorded(*outcome);
     ApiReply::Written { id: request.id.as_str().to_owned(), outcome, height, index, duplicate }
+}
+
+/// The sentence about an id that stands for another request.
+pub(super) fn id_reused(id: &RequestId) -> String {
+    format!("the id {id} was used before with other content; a new request needs a new id")
 }

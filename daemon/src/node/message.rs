@@ -114,13 +114,15 @@ pub struct CallName {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Ask {
     /// Canonical bytes of a ledger request.
-    Write(Vec<u8>),
+    Write(#[serde(with = "raftbank_wire::bytes")] Vec<u8>),
     /// The balance of an account.
     Balance(String),
     /// All balances.
     Accounts,
     /// The value of a key.
     Get(Vec<u8>),
+    /// A batch of requests, as its client packed it.
+    WriteMany(#[serde(with = "raftbank_wire::bytes")] Vec<u8>),
 }
 
 #[cfg(test)]

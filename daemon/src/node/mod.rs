@@ -21,6 +21,7 @@ mod diagnose;
 pub mod fuzzing;
 mod heads;
 mod leaving;
+mod many;
 pub mod message;
 mod peers;
 mod reads;
@@ -102,6 +103,8 @@ pub struct Node<E: Engine = Raft> {
     calls_by_peer: BTreeMap<(NodeId, CallName), CallId>,
     deadlines: BTreeSet<(u64, CallId)>,
     calls_bytes: usize,
+    /// The calls that are batches.
+    batches: BTreeSet<CallId>,
     next_call: CallId,
     queue: VecDeque<CallId>,
     pending: BTreeMap<Account, Balance>,
@@ -182,6 +185,7 @@ impl<E: Engine> Node<E> {
             calls_by_peer: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             calls_bytes: 0,
+            batches: BTreeSet::new(),
             next_call: 1,
             queue: VecDeque::new(),
             pending: BTreeMap::new(),

@@ -86,7 +86,7 @@ impl<E: Engine> Node<E> {
                 Some(balance) => ApiReply::Balance {
                     account: account.as_str().to_owned(),
                     balance,
-                    pending: self.pending.get(account).copied().unwrap_or(0),
+                    pending: self.pending(account),
                     height,
                     local,
                 },

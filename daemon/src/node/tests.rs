@@ -7,6 +7,7 @@ mod heads;
 mod hostile;
 mod leaving;
 mod lives;
+mod many;
 
 use std::collections::BTreeMap;
 

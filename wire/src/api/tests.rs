@@ -324,6 +324,16 @@ fn diagnoses() {
 }
 
 #[test]
+fn batches() {
+    let requests = ApiRequest::WriteMany { requests: vec![7, 8], timeout_ms: 9 };
+    check(requests, Golden::variant(20).long(2).raw(&[7, 8]).short(9));
+    let written = ManyResult::Written { outcome: WriteOutcome::Committed, height: 1, index: 2, duplicate: true };
+    let failed = ManyResult::Failed { kind: FailKind::Refused, code: "c".into(), message: "m".into() };
+    let golden = Golden::variant(22).long(2).short(0).short(0).long(1).short(2).byte(1);
+    check(ApiReply::WrittenMany { results: vec![written, failed] }, golden.short(1).short(1).text("c").text("m"));
+}
+
+#[test]
 fn random_bytes_decode_to_an_error_or_to_themselves() {
     let mut bytes = [0_u8; 64];
     for _ in 0..20_000 {

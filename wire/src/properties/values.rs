@@ -5,8 +5,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::api::{
-    ApiReply, ApiRequest, FailKind, LinkCommand, LinkCut, LinkReply, MemberStatus, NodeRole, PartitionCommand,
-    RelayCounters, RelayDiagnosis, RelayMember, RelayStatusReply, StatusReply, WatchEvent, WriteOutcome,
+    ApiReply, ApiRequest, FailKind, LinkCommand, LinkCut, LinkReply, ManyResult, MemberStatus, NodeRole,
+    PartitionCommand, RelayCounters, RelayDiagnosis, RelayMember, RelayStatusReply, StatusReply, WatchEvent,
+    WriteOutcome,
 };
 
 mod health;
@@ -50,6 +51,7 @@ pub fn request() -> impl Strategy<Value = ApiRequest> {
         partition_command().prop_map(ApiRequest::Partition),
         link_command().prop_map(ApiRequest::Link),
         Just(ApiRequest::Diagnose),
+        (bytes(), any::<u32>()).prop_map(|(requests, timeout_ms)| ApiRequest::WriteMany { requests, timeout_ms }),
     ]
 }
 
@@ -87,6 +89,7 @@ pub fn reply() -> impl Strategy<Value = ApiReply> {
             |(id, outcome, height, index, duplicate)| { ApiReply::Written { id, outcome, height, index, duplicate } }
         ),
         (fail_kind(), text(), text()).prop_map(|(kind, code, message)| ApiReply::Failed { kind, code, message }),
+        vec(many_result(), 0..4).prop_map(|results| ApiReply::WrittenMany { results }),
     ];
     let of_reads = prop_oneof![
         (text(), any::<i128>(), any::<i128>(), any::<u64>(), any::<bool>()).prop_map(
@@ -124,13 +127,22 @@ pub fn reply() -> impl Strategy<Value = ApiReply> {
         (relay_status(), health::refused_nodes())
             .prop_map(|(status, refused)| ApiReply::RelayDiagnosis(RelayDiagnosis { status, refused })),
     ];
-    prop_oneof![2 => of_writes, 9 => of_reads, 3 => of_the_relay, 2 => of_health]
+    prop_oneof![3 => of_writes, 9 => of_reads, 3 => of_the_relay, 2 => of_health]
 }
 
 fn outcome() -> impl Strategy<Value = WriteOutcome> {
     prop_oneof![
         Just(WriteOutcome::Committed),
         (text(), text()).prop_map(|(code, message)| WriteOutcome::Refused { code, message }),
+    ]
+}
+
+fn many_result() -> impl Strategy<Value = ManyResult> {
+    prop_oneof![
+        (outcome(), any::<u64>(), any::<u32>(), any::<bool>()).prop_map(|(outcome, height, index, duplicate)| {
+            ManyResult::Written { outcome, height, index, duplicate }
+        }),
+        (fail_kind(), text(), text()).prop_map(|(kind, code, message)| ManyResult::Failed { kind, code, message }),
     ]
 }
 

@@ -28,10 +28,11 @@ impl Machine {
             0..14 => return Some(self.forge_raft(process, from, wall_ms, program)),
             14 => Body::Forward {
                 call: CallName { life: program.byte().into(), number: program.byte().into() },
-                ask: match program.byte() % 6 {
+                ask: match program.byte() % 7 {
                     0..3 => Ask::Write(rules::write(program).encode()),
                     3 => Ask::Balance(rules::account(program).to_string()),
                     4 => Ask::Accounts,
+                    5 => Ask::WriteMany(rules::many(program)),
                     _ => Ask::Get(program.chunk().to_vec()),
                 },
                 timeout_ms: u32::from(program.byte()) * 20,

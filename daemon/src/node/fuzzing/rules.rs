@@ -2,7 +2,7 @@
 
 use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
 use raftbank_proofs::Checkpoint;
-use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, SOFTWARE_BYTES_MAX};
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, Many, SOFTWARE_BYTES_MAX, unpack};
 
 use super::{MEMBERS, Program};
 
@@ -39,6 +39,20 @@ pub(super) fn write(program: &mut Program<'_>) -> Request {
     Request::new(id, operation).expect("within the bounds")
 }
 
+/// A batch of up to seven requests; now and then its end is missing, or it has none.
+pub(super) fn many(program: &mut Program<'_>) -> Vec<u8> {
+    let byte = program.byte();
+    let mut many = Many::default();
+    for _ in 0..byte % 8 {
+        assert!(many.push(&write(program).encode()), "far below the bounds");
+    }
+    let mut bytes = many.into_bytes();
+    if byte >= 240 {
+        bytes.pop();
+    }
+    bytes
+}
+
 /// A request that a client may send.
 pub(super) fn request(program: &mut Program<'_>) -> ApiRequest {
     let kind = program.byte();
@@ -47,7 +61,7 @@ pub(super) fn request(program: &mut Program<'_>) -> ApiRequest {
         byte => u32::from(byte) * 20,
     };
     let local = kind & 64 != 0;
-    match kind % 12 {
+    match kind % 13 {
         0..4 => ApiRequest::Write { request: write(program).encode(), timeout_ms },
         4 => ApiRequest::Balance { account: account(program).to_string(), local, timeout_ms },
         5 => ApiRequest::Accounts { local, timeout_ms },
@@ -57,6 +71,7 @@ pub(super) fn request(program: &mut Program<'_>) -> ApiRequest {
         8 => ApiRequest::Find { id: id(program).to_string() },
         9 => ApiRequest::Checkpoint { size_min: program.near(2), timeout_ms },
         10 => ApiRequest::Diagnose,
+        11 => ApiRequest::WriteMany { requests: many(program), timeout_ms },
         _ => ApiRequest::Keys,
     }
 }
@@ -69,6 +84,7 @@ pub(super) fn check_reply(request: &ApiRequest, reply: &ApiReply, last: bool) {
         assert!(!code.is_empty() && !message.is_empty());
         let malformed = match request {
             ApiRequest::Write { request, .. } => Request::decode(request).is_err(),
+            ApiRequest::WriteMany { requests, .. } => unpack(requests).is_err(),
             ApiRequest::Balance { account, .. } => Account::parse(account).is_err(),
             ApiRequest::Find { id } => RequestId::parse(id).is_err(),
             ApiRequest::Accounts { .. }
@@ -86,6 +102,9 @@ pub(super) fn check_reply(request: &ApiRequest, reply: &ApiReply, last: bool) {
     let fits = match (request, reply) {
         (ApiRequest::Write { request, .. }, ApiReply::Written { id, .. }) => {
             Request::decode(request).expect("only a well-formed request is executed").id.as_str() == id
+        }
+        (ApiRequest::WriteMany { requests, .. }, ApiReply::WrittenMany { results }) => {
+            unpack(requests).expect("only a well-formed batch is executed").len() == results.len()
         }
         (
             ApiRequest::Balance { account, local, .. },

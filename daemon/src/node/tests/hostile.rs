@@ -19,6 +19,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         "\\PC{0,9}".prop_map(Ask::Balance),
         Just(Ask::Accounts),
         vec(any::<u8>(), 0..9).prop_map(Ask::Get),
+        vec(any::<u8>(), 0..30).prop_map(Ask::WriteMany),
     ];
     let reply = raftbank_wire::api::ApiReply::End { count: 7 };
     prop_oneof![

@@ -9,7 +9,7 @@ use raftbank_ledger::{
     Account, Amount, Block, Entry, Genesis, NodeName, Operation, Outcome, Request, RequestId, merkle,
 };
 use raftbank_proofs::{Checkpoint, Head};
-use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, LinkCommand, PartitionCommand, WatchEvent, WriteOutcome};
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, LinkCommand, Many, ManyResult, PartitionCommand, WatchEvent, WriteOutcome};
 use raftbank_wire::control::Control;
 use raftbank_wire::frame::Frame;
 use raftbankd::node::message::{Ask, Body, CallName, Envelope};
@@ -133,11 +133,21 @@ fn envelope(genesis: &Block, body: Body) -> Vec<u8> {
     encode(&Envelope { cluster: genesis.hash().0, incarnation: 101, wall_ms: 3, body })
 }
 
+fn many() -> Vec<u8> {
+    let mut many = Many::default();
+    for (number, operation) in operations().into_iter().enumerate() {
+        let id = RequestId::parse(&format!("m{number}")).expect("an id");
+        assert!(many.push(&Request { id, operation }.encode()));
+    }
+    many.into_bytes()
+}
+
 fn bodies() -> Vec<Body> {
     let call = CallName { life: 1, number: 2 };
     let asks = [Ask::Write(operations().len().to_be_bytes().to_vec()), Ask::Balance("alice".into()), Ask::Accounts];
     let mut bodies: Vec<Body> = asks.into_iter().map(|ask| Body::Forward { call, ask, timeout_ms: 5 }).collect();
     bodies.push(Body::Forward { call, ask: Ask::Get(b"key".to_vec()), timeout_ms: 5 });
+    bodies.push(Body::Forward { call, ask: Ask::WriteMany(many()), timeout_ms: 5 });
     bodies.push(Body::Answer { call, reply: None });
     bodies.push(Body::Answer { call, reply: Some(ApiReply::End { count: 1 }) });
     bodies.push(Body::Beacon { height: 3 });
@@ -205,6 +215,7 @@ fn api_requests(request: &Request) -> Vec<ApiRequest> {
         ApiRequest::VerifyAgainst { size: 1, root: [1; 32] },
         ApiRequest::Rows,
         ApiRequest::Diagnose,
+        ApiRequest::WriteMany { requests: many(), timeout_ms },
         ApiRequest::Partition(PartitionCommand::Set { groups: "n1/n2".into(), for_ms: Some(1) }),
         ApiRequest::Link(LinkCommand::Loss { percent: 2.5, for_ms: None }),
         ApiRequest::Link(LinkCommand::Cut { a: "n1".into(), b: "n2".into(), one_way: true, for_ms: None }),
@@ -236,6 +247,12 @@ fn api_replies(genesis: &Block) -> Vec<ApiReply> {
             siblings: vec![[3; 32]],
         },
         ApiReply::Rows { height, accounts: vec![("alice".into(), -5)], values: vec![(b"k".to_vec(), [1; 32])] },
+        ApiReply::WrittenMany {
+            results: vec![
+                ManyResult::Written { outcome: WriteOutcome::Committed, height, index: 1, duplicate },
+                ManyResult::Failed { kind: FailKind::Refused, code: "code".into(), message: "message".into() },
+            ],
+        },
         ApiReply::Diagnosis(Box::default()),
         ApiReply::Partition { groups: vec![vec!["n1".into()]], heals_in_ms: Some(9) },
     ]
