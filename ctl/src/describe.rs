@@ -2,10 +2,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use raftbank_ledger::{Entry, Operation};
+use raftbank_ledger::{Account, Amount, Entry, Operation};
 
 /// The last millisecond of the year 9999.
 const TIME_MS_MAX: u64 = 253_402_300_799_999;
+/// Most legs of a linked transfer that are named on one line.
+const LEGS_SHOWN: usize = 3;
 
 /// A time in UTC. A header can hold any number.
 pub fn time(time_ms: u64) -> String {
@@ -15,12 +17,31 @@ pub fn time(time_ms: u64) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(time_ms)).to_string()
 }
 
+/// A time span, in words.
+pub fn duration(ms: u64) -> String {
+    humantime::format_duration(Duration::from_millis(ms)).to_string()
+}
+
 /// What a request is about, for a column of a table.
 pub fn about(operation: &Operation) -> String {
+    let transfer = |from: &Account, to: &Account, amount: &Amount, memo: &str| match memo {
+        "" => format!("{from} -> {to}  {amount}"),
+        memo => format!("{from} -> {to}  {amount}  {memo:?}"),
+    };
     match operation {
         Operation::Open { account } => account.to_string(),
-        Operation::Transfer { from, to, amount, memo } if memo.is_empty() => format!("{from} -> {to}  {amount}"),
-        Operation::Transfer { from, to, amount, memo } => format!("{from} -> {to}  {amount}  {memo:?}"),
+        Operation::Transfer { from, to, amount, memo } => transfer(from, to, amount, memo),
+        Operation::Pending { from, to, amount, timeout_ms, memo } => {
+            format!("{}  for {}", transfer(from, to, amount, memo), duration(*timeout_ms))
+        }
+        Operation::Linked { legs } => {
+            let shown = legs.iter().take(LEGS_SHOWN).map(|leg| transfer(&leg.from, &leg.to, &leg.amount, &leg.memo));
+            let more = legs.len().saturating_sub(LEGS_SHOWN);
+            let more = (more > 0).then(|| format!("and {more} more"));
+            shown.chain(more).collect::<Vec<_>>().join("; ")
+        }
+        Operation::Post { pending, amount: Some(amount) } => format!("{pending}  {amount}"),
+        Operation::Post { pending, amount: None } | Operation::Void { pending } => pending.to_string(),
         Operation::Credit { account, amount } | Operation::Debit { account, amount } => format!("{account}  {amount}"),
         Operation::Put { key, value } => format!("{:?}  {} bytes", String::from_utf8_lossy(key), value.len()),
     }
@@ -28,14 +49,20 @@ pub fn about(operation: &Operation) -> String {
 
 /// A request and what became of it, for a sentence.
 pub fn entry(entry: &Entry) -> String {
+    let transfer = |from: &Account, to: &Account, amount: &Amount, memo: &str| match memo {
+        "" => format!("transfer {amount} from {from} to {to}"),
+        memo => format!("transfer {amount} from {from} to {to}, memo {memo:?}"),
+    };
     let what = match &entry.request.operation {
         Operation::Open { account } => format!("open {account}"),
-        Operation::Transfer { from, to, amount, memo } if memo.is_empty() => {
-            format!("transfer {amount} from {from} to {to}")
+        Operation::Transfer { from, to, amount, memo } => transfer(from, to, amount, memo),
+        Operation::Pending { from, to, amount, timeout_ms, memo } => {
+            format!("pending {}, for {}", transfer(from, to, amount, memo), duration(*timeout_ms))
         }
-        Operation::Transfer { from, to, amount, memo } => {
-            format!("transfer {amount} from {from} to {to}, memo {memo:?}")
-        }
+        Operation::Linked { legs } => format!("{} linked transfers: {}", legs.len(), about(&entry.request.operation)),
+        Operation::Post { pending, amount: Some(amount) } => format!("post {amount} of {pending}"),
+        Operation::Post { pending, amount: None } => format!("post all of {pending}"),
+        Operation::Void { pending } => format!("void {pending}"),
         Operation::Credit { account, amount } => format!("credit {amount} to {account}"),
         Operation::Debit { account, amount } => format!("debit {amount} from {account}"),
         Operation::Put { key, value } => format!("put {} bytes under {:?}", value.len(), String::from_utf8_lossy(key)),

@@ -181,7 +181,7 @@ fn compare(verifier: &Verifier, rows: &StateRows) -> Result<(), String> {
     }
     let accounts = rows.accounts.iter().map(|(name, balance)| (name, *balance));
     let values = rows.values.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
-    verifier.compare(accounts, values, &rows.ids).map_err(|violation| violation.to_string())?;
+    verifier.compare(accounts, values, &rows.ids, &rows.pendings).map_err(|violation| violation.to_string())?;
     verifier.compare_log(&rows.log).map_err(|violation| violation.to_string())
 }
 

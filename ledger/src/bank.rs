@@ -1,4 +1,6 @@
-//! Execution of a batch: what it does to balances, values and ids, computed over the bank without touching it.
+//! Execution of a batch: what it does to balances, values, pending transfers and ids, computed over the bank without touching it.
+
+mod moves;
 
 use std::collections::BTreeMap;
 
@@ -7,7 +9,9 @@ use crate::block::Entry;
 use crate::hash::Hash;
 use crate::merkle;
 use crate::names::{Account, RequestId};
-use crate::request::{Operation, Outcome, Refusal, Request};
+use crate::outcome::{Outcome, Refusal};
+use crate::pending::{self, Pending, PendingChanges, PendingRun, Pendings};
+use crate::request::{Operation, Request};
 use crate::smt::{Smt, StateProof};
 use crate::violation::Violation;
 
@@ -62,6 +66,9 @@ pub struct Executed {
     /// State root after the block.
     pub state_root: Hash,
     pub(crate) height: u64,
+    /// Time of the block: it decides which pending transfers have expired.
+    pub(crate) time_ms: u64,
+    pub(crate) pendings: PendingChanges,
     accounts: BTreeMap<Account, Balance>,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
     ids: BTreeMap<RequestId, IdRecord>,
@@ -75,15 +82,21 @@ impl Executed {
     }
 }
 
-/// New balances, values and ids.
-pub(crate) type Changes = (Vec<(Account, Balance)>, Vec<(Vec<u8>, Vec<u8>)>, Vec<(RequestId, IdRecord)>);
+/// What a batch has changed.
+pub(crate) struct Changes {
+    pub accounts: Vec<(Account, Balance)>,
+    pub values: Vec<(Vec<u8>, Vec<u8>)>,
+    pub ids: Vec<(RequestId, IdRecord)>,
+    pub pendings: Vec<(RequestId, Pending)>,
+}
 
-/// Balances, values and ids, without a chain.
+/// Balances, values, pending transfers and ids, without a chain.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bank {
     pub accounts: BTreeMap<Account, Balance>,
     pub values: BTreeMap<Vec<u8>, Vec<u8>>,
     pub ids: BTreeMap<RequestId, IdRecord>,
+    pub pendings: Pendings,
     tree: Smt,
 }
 
@@ -98,10 +111,11 @@ impl Bank {
         accounts: BTreeMap<Account, Balance>,
         values: BTreeMap<Vec<u8>, Vec<u8>>,
         ids: BTreeMap<RequestId, IdRecord>,
+        pendings: BTreeMap<RequestId, Pending>,
     ) -> Self {
-        let tree = Smt::default().update(leaves(&accounts, &values));
+        let tree = Smt::default().update(leaves(&accounts, &values, &pendings));
         let ids = if planted!(IdsLostAtRestart) { BTreeMap::new() } else { ids };
-        Self { accounts, values, ids, tree }
+        Self { accounts, values, ids, pendings: Pendings::new(pendings), tree }
     }
 
     /// An account's balance; `world` always has one.
@@ -119,10 +133,11 @@ impl Bank {
         self.tree.root()
     }
 
-    /// Executes a batch as the block at `height`, on top of the blocks before it that are executed and not yet adopted
+    /// Executes a batch as the block at `height` of this time, on top of the blocks before it that are executed and not yet adopted
     /// (the oldest first).
-    pub fn run(&self, height: u64, under: &[&Executed], batch: Vec<Request>) -> Executed {
-        let mut run = Run { bank: self, under, accounts: BTreeMap::new(), values: BTreeMap::new() };
+    pub fn run(&self, height: u64, time_ms: u64, under: &[&Executed], batch: Vec<Request>) -> Executed {
+        let pendings = PendingRun::new(&self.pendings, under, time_ms);
+        let mut run = Run { bank: self, under, accounts: BTreeMap::new(), values: BTreeMap::new(), pendings };
         let mut ids: BTreeMap<RequestId, IdRecord> = BTreeMap::new();
         let (mut entries, mut decisions) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         let mut leaves_hashed = Vec::with_capacity(batch.len());
@@ -136,7 +151,7 @@ impl Bank {
                 decisions.push(repeat(record, request.digest()));
                 continue;
             }
-            let outcome = match run.apply(&request.operation) {
+            let outcome = match run.apply(&request) {
                 Ok(()) => Outcome::Committed,
                 Err(refusal) => Outcome::Refused(refusal),
             };
@@ -149,14 +164,17 @@ impl Bank {
             leaves_hashed.push(merkle::leaf_hash(&bytes));
             entries.push(entry);
         }
-        let Run { accounts, values, .. } = run;
-        let tree = under.last().map_or(&self.tree, |below| &below.tree).update(leaves(&accounts, &values));
+        let Run { accounts, values, pendings: PendingRun { changes: pendings, .. }, .. } = run;
+        let changed = leaves(&accounts, &values, &pendings.rows);
+        let tree = under.last().map_or(&self.tree, |below| &below.tree).update(changed);
         Executed {
             transaction_root: merkle::root(&leaves_hashed),
             state_root: tree.root(),
             entries,
             decisions,
             height,
+            time_ms,
+            pendings,
             accounts,
             values,
             ids,
@@ -167,7 +185,8 @@ impl Bank {
     /// Makes it so. Returns what changed.
     ///
     /// # Errors
-    /// Money came from nowhere: a balance is not the one on which the batch was executed. Nothing is changed then.
+    /// Money came from nowhere: a balance is not the one on which the batch was executed; or an account holds what it
+    /// does not have. Nothing is changed then.
     pub fn adopt(&mut self, executed: Executed) -> Result<Changes, Violation> {
         // Double entry: what one account gains another loses.
         let moved: Balance = executed
@@ -178,6 +197,7 @@ impl Bank {
         if moved != 0 {
             return Err(Violation::Unbalanced(moved));
         }
+        self.check_holds(&executed)?;
         self.tree = executed.tree;
         let accounts: Vec<_> = executed.accounts.into_iter().collect();
         let values: Vec<_> = executed.values.into_iter().collect();
@@ -188,7 +208,22 @@ impl Bank {
         if planted!(IdExpires) {
             self.ids.retain(|_, record| record.height + 8 > executed.height);
         }
-        Ok((accounts, values, ids))
+        Ok(Changes { accounts, values, ids, pendings: self.pendings.adopt(executed.pendings) })
+    }
+
+    /// No block leaves an account with less than it holds, and what it holds is the sum of its pending transfers.
+    fn check_holds(&self, executed: &Executed) -> Result<(), Violation> {
+        let changes = &executed.pendings;
+        if changes.rows.is_empty() && self.pendings.open().next().is_none() {
+            return Ok(());
+        }
+        self.pendings.check_changes(changes)?;
+        for account in executed.accounts.keys().chain(changes.held.keys()) {
+            let held = changes.held.get(account).copied().unwrap_or_else(|| self.pendings.held(account));
+            let balance = executed.accounts.get(account).copied().or_else(|| self.balance(account)).unwrap_or(0);
+            pending::within(account, balance, held)?;
+        }
+        Ok(())
     }
 }
 
@@ -201,11 +236,15 @@ fn repeat(record: &IdRecord, digest: Hash) -> Decision {
     }
 }
 
-/// The leaves of the state tree for these accounts and values.
-fn leaves(accounts: &BTreeMap<Account, Balance>, values: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<(Hash, Hash)> {
+/// The leaves of the state tree for these accounts, values and pending transfers.
+fn leaves(
+    accounts: &BTreeMap<Account, Balance>,
+    values: &BTreeMap<Vec<u8>, Vec<u8>>,
+    pendings: &BTreeMap<RequestId, Pending>,
+) -> Vec<(Hash, Hash)> {
     let balances = accounts.iter().map(|(account, balance)| (account_key(account), balance_hash(*balance)));
     let values = values.iter().map(|(key, value)| (value_key(key), Hash::of(&[value])));
-    balances.chain(values).collect()
+    balances.chain(values).chain(pending::leaves(pendings)).collect()
 }
 
 /// An account's key in the state tree.
@@ -229,6 +268,7 @@ struct Run<'a> {
     under: &'a [&'a Executed],
     accounts: BTreeMap<Account, Balance>,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
+    pendings: PendingRun<'a>,
 }
 
 impl Run<'_> {
@@ -244,8 +284,8 @@ impl Run<'_> {
         }
     }
 
-    fn apply(&mut self, operation: &Operation) -> Result<(), Refusal> {
-        match operation {
+    fn apply(&mut self, request: &Request) -> Result<(), Refusal> {
+        match &request.operation {
             Operation::Open { account } => {
                 if self.balance(account).is_some() {
                     return Err(Refusal::AccountExists);
@@ -260,10 +300,24 @@ impl Run<'_> {
                 self.values.insert(key.clone(), value.clone());
                 Ok(())
             }
+            Operation::Linked { legs } => self.linked(legs),
+            Operation::Pending { from, to, amount, timeout_ms, .. } => {
+                self.pending(&request.id, (from, to), *amount, *timeout_ms)
+            }
+            Operation::Post { pending, amount } => self.post(pending, *amount),
+            Operation::Void { pending } => self.void(pending),
         }
     }
 
     fn transfer(&mut self, from: &Account, to: &Account, amount: Balance) -> Result<(), Refusal> {
+        let (payer, payee) = self.check_transfer(from, to, amount)?;
+        self.set(from, payer - amount);
+        self.set(to, payee + amount);
+        Ok(())
+    }
+
+    /// The balances of both, if this much can be moved between them.
+    fn check_transfer(&self, from: &Account, to: &Account, amount: Balance) -> Result<(Balance, Balance), Refusal> {
         if from == to {
             return Err(Refusal::SameAccount);
         }
@@ -273,14 +327,12 @@ impl Run<'_> {
         }
         let payee = self.balance(to).ok_or(Refusal::UnknownAccount)?;
         let funds = if planted!(FundsOfBlockBefore) { self.bank.balance(from).unwrap_or(0) } else { payer };
-        if !from.is_world() && funds < amount {
+        if !from.is_world() && funds - self.pendings.held(from) < amount {
             return Err(Refusal::InsufficientFunds);
         }
         if payee + amount > BALANCE_MAX {
             return Err(Refusal::BalanceOverflow);
         }
-        self.set(from, payer - amount);
-        self.set(to, payee + amount);
-        Ok(())
+        Ok((payer, payee))
     }
 }

@@ -4,7 +4,8 @@ use crate::bytes::{DecodeError, Reader, put_prefixed32, put_text8};
 use crate::hash::Hash;
 use crate::merkle;
 use crate::names::NodeName;
-use crate::request::{MEMO_BYTES_MAX, Outcome, Request, VALUE_BYTES_MAX};
+use crate::outcome::Outcome;
+use crate::request::{MEMO_BYTES_MAX, Request, VALUE_BYTES_MAX};
 
 /// Longest block, in bytes.
 pub const BLOCK_BYTES_MAX: usize = 4 << 20;

@@ -9,8 +9,9 @@ use crate::block::{Block, Entry, HEADER_VERSION, Header, transaction_root};
 use crate::bytes::{DecodeError, Reader, put_text8};
 use crate::hash::Hash;
 use crate::names::{Account, NameError, NodeName, RequestId};
+use crate::outcome::Outcome;
 use crate::pow::DIFFICULTY_MAX;
-use crate::request::{Operation, Outcome, Request};
+use crate::request::{Operation, Request};
 use crate::violation::Violation;
 
 /// Most members.
@@ -168,7 +169,7 @@ impl Genesis {
             batch.push(request);
             labels.push(label);
         }
-        let executed = Bank::default().run(0, &[], batch);
+        let executed = Bank::default().run(0, self.time_ms, &[], batch);
         for (entry, what) in executed.entries.iter().zip(labels) {
             if let Outcome::Refused(refusal) = entry.outcome {
                 return Err(GenesisError::Refused { what, why: refusal.to_string() });

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::amount::Balance;
+use crate::amount::{Amount, Balance};
 use crate::bank::{account_key, balance_hash, value_key};
 use crate::block::{Block, Entry};
 use crate::hash::Hash;
 use crate::names::Account;
-use crate::request::{Operation, Outcome};
+use crate::outcome::Outcome;
+use crate::pending::{self, Pending, PendingRun, PendingStatus, Pendings};
+use crate::request::Operation;
 use crate::smt::{Smt, StateProof};
 
 /// Balances and values after the blocks that were applied, from block 0 on without a gap.
@@ -19,23 +21,45 @@ pub struct Books {
     accounts: BTreeMap<Account, Balance>,
     /// Keys in the state tree, with the hashes of their values.
     values: BTreeMap<Hash, Hash>,
+    pendings: Pendings,
 }
 
 impl Books {
-    /// Enters what the committed requests of a block did.
+    /// Enters what the committed requests of a block did, after what its time alone did to pending transfers.
     pub fn apply(&mut self, block: &Block) {
+        let mut run = PendingRun::new(&self.pendings, &[], block.header.time_ms);
         for entry in block.entries.iter().filter(|entry| entry.outcome == Outcome::Committed) {
+            let mut posted = None;
             match &entry.request.operation {
                 Operation::Open { account } => drop(self.accounts.insert(account.clone(), 0)),
                 Operation::Put { key, value } => drop(self.values.insert(value_key(key), Hash::of(&[value]))),
-                operation => {
-                    for (account, change) in moved(operation).into_iter().flatten() {
-                        let balance = self.accounts.entry(account).or_insert(0);
-                        *balance = balance.wrapping_add(change);
+                Operation::Pending { from, to, amount, timeout_ms, .. } => {
+                    run.open(&entry.request.id, from, to, *amount, *timeout_ms);
+                }
+                Operation::Post { pending, amount } => {
+                    posted = run.find(pending).ok();
+                    if let Some(Pending { amount: all, .. }) = posted {
+                        run.close(pending, PendingStatus::Posted, amount.unwrap_or(all).get());
                     }
                 }
+                Operation::Void { pending } => run.close(pending, PendingStatus::Voided, 0),
+                Operation::Transfer { .. }
+                | Operation::Credit { .. }
+                | Operation::Debit { .. }
+                | Operation::Linked { .. } => {}
             }
+            postings(&entry.request.operation, posted.as_ref(), |account, change| {
+                let balance = self.accounts.entry(account.clone()).or_insert(0);
+                *balance = balance.wrapping_add(change);
+            });
         }
+        let changes = run.changes;
+        self.pendings.adopt(changes);
+    }
+
+    /// All pending transfers.
+    pub fn pendings(&self) -> &Pendings {
+        &self.pendings
     }
 
     /// An account's balance; `None` if it does not exist yet. `world` exists from its first use on.
@@ -62,7 +86,7 @@ impl Books {
     pub fn tree(&self) -> Smt {
         let balances = self.accounts.iter().map(|(account, balance)| (account_key(account), balance_hash(*balance)));
         let values = self.values.iter().map(|(key, value)| (*key, *value));
-        Smt::default().update(balances.chain(values).collect())
+        Smt::default().update(balances.chain(values).chain(pending::leaves(self.pendings.rows())).collect())
     }
 
     /// What proves an account's balance, or that there is none, in such a tree.
@@ -71,32 +95,56 @@ impl Books {
     }
 }
 
-/// What a request did to an account: 0 if nothing, or if it was refused.
-pub fn effect(entry: &Entry, account: &Account) -> Balance {
+/// What a request did to an account: 0 if nothing, or if it was refused. Whoever asks about a post gives the pending
+/// transfer whose id it names: a post does not say whose money it moves.
+pub fn effect(entry: &Entry, account: &Account, pending: Option<&Pending>) -> Balance {
     if entry.outcome != Outcome::Committed {
         return 0;
     }
-    let moved = moved(&entry.request.operation).into_iter().flatten();
-    moved.filter(|(name, _)| name == account).map(|(_, change)| change).sum()
+    let mut sum: Balance = 0;
+    postings(&entry.request.operation, pending, |name, change| {
+        if name == account {
+            sum += change;
+        }
+    });
+    sum
 }
 
-/// True if the request names the account, whatever became of it.
-pub fn touches(entry: &Entry, account: &Account) -> bool {
+/// True if the request names the account, whatever became of it; a post or a void also if the pending transfer does
+/// whose id it names.
+pub fn touches(entry: &Entry, account: &Account, pending: Option<&Pending>) -> bool {
     match &entry.request.operation {
         Operation::Open { account: opened } => opened == account,
         Operation::Put { .. } => false,
-        operation => moved(operation).into_iter().flatten().any(|(name, _)| name == *account),
+        Operation::Pending { from, to, .. } => [from, to].contains(&account),
+        Operation::Post { .. } | Operation::Void { .. } => {
+            pending.is_some_and(|Pending { from, to, .. }| [from, to].contains(&account))
+        }
+        operation => {
+            let mut named = false;
+            postings(operation, None, |name, _| named |= name == account);
+            named
+        }
     }
 }
 
-/// Both sides of what moves money; the payer first.
-fn moved(operation: &Operation) -> Option<[(Account, Balance); 2]> {
-    let (from, to, amount) = match operation {
-        Operation::Transfer { from, to, amount, .. } => (from.clone(), to.clone(), amount),
-        Operation::Credit { account, amount } => (Account::world(), account.clone(), amount),
-        Operation::Debit { account, amount } => (account.clone(), Account::world(), amount),
-        Operation::Open { .. } | Operation::Put { .. } => return None,
+/// Hands out both sides of everything that a request moves if it is committed, the payer first. Nothing for a post whose
+/// pending transfer is not given.
+pub fn postings(operation: &Operation, pending: Option<&Pending>, mut each: impl FnMut(&Account, Balance)) {
+    let mut move_money = |from: &Account, to: &Account, amount: Amount| {
+        each(from, -Balance::from(amount));
+        each(to, amount.into());
     };
-    let amount = Balance::from(amount.get());
-    Some([(from, -amount), (to, amount)])
+    match operation {
+        Operation::Transfer { from, to, amount, .. } => move_money(from, to, *amount),
+        Operation::Credit { account, amount } => move_money(&Account::world(), account, *amount),
+        Operation::Debit { account, amount } => move_money(account, &Account::world(), *amount),
+        Operation::Linked { legs } => legs.iter().for_each(|leg| move_money(&leg.from, &leg.to, leg.amount)),
+        Operation::Post { amount, .. } => {
+            if let Some(Pending { from, to, amount: all, .. }) = pending {
+                move_money(from, to, amount.unwrap_or(*all));
+            }
+        }
+        Operation::Open { .. } | Operation::Put { .. } | Operation::Pending { .. } | Operation::Void { .. } => {}
+    }
 }

@@ -19,6 +19,8 @@ mod history;
 pub mod log_tree;
 pub mod merkle;
 mod names;
+mod outcome;
+mod pending;
 pub mod pow;
 mod request;
 mod smt;
@@ -36,11 +38,15 @@ pub use block::{
 pub use bytes::DecodeError;
 pub use genesis::{GENESIS_KEY, Genesis, GenesisAccount, GenesisError, GenesisInfo, GenesisTransfer, MEMBERS_MAX};
 pub use hash::{Hash, HashError};
-pub use history::{Books, effect, touches};
+pub use history::{Books, effect, postings, touches};
 pub use log_tree::{LogNode, LogTree};
 pub use merkle::MerkleError;
 pub use names::{Account, NameError, NodeName, RequestId};
-pub use request::{KEY_BYTES_MAX, MEMO_BYTES_MAX, Operation, Outcome, Refusal, Request, VALUE_BYTES_MAX};
+pub use outcome::{Outcome, Refusal};
+pub use pending::{EXPIRED_PER_BLOCK, Pending, PendingStatus, Pendings, pending_key};
+pub use request::{
+    KEY_BYTES_MAX, LEGS_MAX, LEGS_MIN, Leg, MEMO_BYTES_MAX, Operation, Request, TIMEOUT_MS_MAX, VALUE_BYTES_MAX,
+};
 pub use smt::{PlaceInTree, Smt, StateProof, StateProofError};
 pub use state::{Delta, State, StateRows, Tip};
 pub use verify::Verifier;

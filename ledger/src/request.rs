@@ -1,6 +1,4 @@
-//! Requests and outcomes, and their canonical bytes (`docs/format.md`).
-
-use std::fmt;
+//! Requests and their canonical bytes (`docs/format.md`).
 
 use crate::amount::Amount;
 use crate::bytes::{DecodeError, Reader, put_bytes16, put_bytes32, put_text8};
@@ -14,7 +12,27 @@ pub const KEY_BYTES_MAX: usize = 256;
 /// Longest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 
+/// Fewest legs of a linked transfer.
+pub const LEGS_MIN: usize = 2;
+/// Most legs of a linked transfer. With the longest names and memos they take 51 KiB.
+pub const LEGS_MAX: usize = 128;
+/// Longest timeout of a pending transfer, in milliseconds: 366 days. The shortest is 1.
+pub const TIMEOUT_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
+
 const DIGEST_DOMAIN: &[u8] = b"raftbank/request/1\n";
+
+/// One transfer of several that are done together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leg {
+    /// Who pays.
+    pub from: Account,
+    /// Who is paid.
+    pub to: Account,
+    /// How much.
+    pub amount: Amount,
+    /// Free text of at most [`MEMO_BYTES_MAX`] bytes.
+    pub memo: String,
+}
 
 /// What a request does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +74,49 @@ pub enum Operation {
         /// At most [`VALUE_BYTES_MAX`] bytes.
         value: Vec<u8>,
     },
+    /// Several transfers, each on what those before it left: all of them, or none.
+    Linked {
+        /// [`LEGS_MIN`] to [`LEGS_MAX`].
+        legs: Vec<Leg>,
+    },
+    /// Reserves money for a transfer that is posted or voided later, under this request's id.
+    Pending {
+        /// Who will pay.
+        from: Account,
+        /// Who will be paid.
+        to: Account,
+        /// At most how much.
+        amount: Amount,
+        /// 1 to [`TIMEOUT_MS_MAX`], counted from the time of the block that the request is in.
+        timeout_ms: u64,
+        /// Free text of at most [`MEMO_BYTES_MAX`] bytes.
+        memo: String,
+    },
+    /// Moves the money of a pending transfer; what is left of it is free again.
+    Post {
+        /// The id of the pending transfer.
+        pending: RequestId,
+        /// How much; `None`: all of it.
+        amount: Option<Amount>,
+    },
+    /// Frees the money of a pending transfer.
+    Void {
+        /// The id of the pending transfer.
+        pending: RequestId,
+    },
+}
+
+impl Operation {
+    /// True for the verbs of version 0.1.0, which every program reads. A block with any other must not reach a member
+    /// that does not know it.
+    pub fn is_basic(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Transfer { .. } | Self::Credit { .. } | Self::Debit { .. } | Self::Put { .. } => {
+                true
+            }
+            Self::Linked { .. } | Self::Pending { .. } | Self::Post { .. } | Self::Void { .. } => false,
+        }
+    }
 }
 
 /// A write, identified for ever by its id.
@@ -73,21 +134,36 @@ impl Request {
     /// # Errors
     /// A memo, key or value of the wrong length.
     pub fn new(id: RequestId, operation: Operation) -> Result<Self, DecodeError> {
+        let bounded = |field, found: usize, min: usize, max: usize, unit: &str| match found {
+            _ if (min..=max).contains(&found) => Ok(()),
+            _ if min == 0 => Err(DecodeError::field(field, format!("{found} {unit}; at most {max} are allowed"))),
+            _ => Err(DecodeError::field(field, format!("{found} {unit}; {min} to {max} are allowed"))),
+        };
+        let memo_fits = |memo: &str| bounded("memo", memo.len(), 0, MEMO_BYTES_MAX, "bytes");
         match &operation {
-            Operation::Transfer { memo, .. } if memo.len() > MEMO_BYTES_MAX => {
-                let why = format!("{} bytes; at most {MEMO_BYTES_MAX} are allowed", memo.len());
-                Err(DecodeError::field("memo", why))
+            Operation::Transfer { memo, .. } => memo_fits(memo)?,
+            Operation::Put { key, value } => {
+                bounded("key", key.len(), 1, KEY_BYTES_MAX, "bytes")?;
+                bounded("value", value.len(), 0, VALUE_BYTES_MAX, "bytes")?;
             }
-            Operation::Put { key, .. } if key.is_empty() || key.len() > KEY_BYTES_MAX => {
-                let why = format!("{} bytes; 1 to {KEY_BYTES_MAX} are allowed", key.len());
-                Err(DecodeError::field("key", why))
+            Operation::Linked { legs } => {
+                bounded("legs", legs.len(), LEGS_MIN, LEGS_MAX, "transfers")?;
+                legs.iter().try_for_each(|leg| memo_fits(&leg.memo))?;
             }
-            Operation::Put { value, .. } if value.len() > VALUE_BYTES_MAX => {
-                let why = format!("{} bytes; at most {VALUE_BYTES_MAX} are allowed", value.len());
-                Err(DecodeError::field("value", why))
+            Operation::Pending { timeout_ms, memo, .. } => {
+                if !(1..=TIMEOUT_MS_MAX).contains(timeout_ms) {
+                    let why = format!("{timeout_ms} ms; 1 to {TIMEOUT_MS_MAX} (366 days) are allowed");
+                    return Err(DecodeError::field("timeout", why));
+                }
+                memo_fits(memo)?;
             }
-            _ => Ok(Self { id, operation }),
+            Operation::Open { .. }
+            | Operation::Credit { .. }
+            | Operation::Debit { .. }
+            | Operation::Post { .. }
+            | Operation::Void { .. } => {}
         }
+        Ok(Self { id, operation })
     }
 
     /// The verb, as `bankctl` spells it.
@@ -98,6 +174,10 @@ impl Request {
             Operation::Credit { .. } => "credit",
             Operation::Debit { .. } => "debit",
             Operation::Put { .. } => "put",
+            Operation::Linked { .. } => "linked",
+            Operation::Pending { .. } => "pending",
+            Operation::Post { .. } => "post",
+            Operation::Void { .. } => "void",
         }
     }
 
@@ -139,18 +219,17 @@ impl Request {
             Operation::Credit { .. } => 3,
             Operation::Debit { .. } => 4,
             Operation::Put { .. } => 5,
+            Operation::Linked { .. } => 6,
+            Operation::Pending { .. } => 7,
+            Operation::Post { .. } => 8,
+            Operation::Void { .. } => 9,
         }
     }
 
     fn put_arguments(&self, out: &mut Vec<u8>) {
         match &self.operation {
             Operation::Open { account } => put_text8(out, account.as_str()),
-            Operation::Transfer { from, to, amount, memo } => {
-                put_text8(out, from.as_str());
-                put_text8(out, to.as_str());
-                out.extend_from_slice(&amount.get().to_be_bytes());
-                put_bytes16(out, memo.as_bytes());
-            }
+            Operation::Transfer { from, to, amount, memo } => put_transfer(out, from, to, *amount, memo),
             Operation::Credit { account, amount } | Operation::Debit { account, amount } => {
                 put_text8(out, account.as_str());
                 out.extend_from_slice(&amount.get().to_be_bytes());
@@ -159,6 +238,25 @@ impl Request {
                 put_bytes16(out, key);
                 put_bytes32(out, value);
             }
+            Operation::Linked { legs } => {
+                let count = u16::try_from(legs.len()).expect("bounded when it was made");
+                out.extend_from_slice(&count.to_be_bytes());
+                for Leg { from, to, amount, memo } in legs {
+                    put_transfer(out, from, to, *amount, memo);
+                }
+            }
+            Operation::Pending { from, to, amount, timeout_ms, memo } => {
+                put_text8(out, from.as_str());
+                put_text8(out, to.as_str());
+                out.extend_from_slice(&amount.get().to_be_bytes());
+                out.extend_from_slice(&timeout_ms.to_be_bytes());
+                put_bytes16(out, memo.as_bytes());
+            }
+            Operation::Post { pending, amount } => {
+                put_text8(out, pending.as_str());
+                out.extend_from_slice(&amount.map_or(0, Amount::get).to_be_bytes());
+            }
+            Operation::Void { pending } => put_text8(out, pending.as_str()),
         }
     }
 
@@ -167,22 +265,63 @@ impl Request {
         let id = RequestId::parse(reader.text8("id")?).map_err(|error| DecodeError::field("id", error))?;
         let operation = match verb {
             1 => Operation::Open { account: account(reader, "account")? },
-            2 => Operation::Transfer {
-                from: account(reader, "from")?,
-                to: account(reader, "to")?,
-                amount: amount(reader)?,
-                memo: crate::bytes::utf8(reader.bytes16(MEMO_BYTES_MAX, "memo")?, "memo")?.to_owned(),
-            },
+            2 => {
+                let Leg { from, to, amount, memo } = leg(reader)?;
+                Operation::Transfer { from, to, amount, memo }
+            }
             3 => Operation::Credit { account: account(reader, "account")?, amount: amount(reader)? },
             4 => Operation::Debit { account: account(reader, "account")?, amount: amount(reader)? },
             5 => Operation::Put {
                 key: reader.bytes16(KEY_BYTES_MAX, "key")?.to_vec(),
                 value: reader.bytes32(VALUE_BYTES_MAX, "value")?.to_vec(),
             },
+            6 => {
+                // The count allocates nothing: each leg takes bytes that are there.
+                let count = usize::from(reader.u16("legs")?);
+                if !(LEGS_MIN..=LEGS_MAX).contains(&count) {
+                    let why = format!("{count} transfers; {LEGS_MIN} to {LEGS_MAX} are allowed");
+                    return Err(DecodeError::field("legs", why));
+                }
+                Operation::Linked { legs: (0..count).map(|_| leg(reader)).collect::<Result<_, _>>()? }
+            }
+            7 => Operation::Pending {
+                from: account(reader, "from")?,
+                to: account(reader, "to")?,
+                amount: amount(reader)?,
+                timeout_ms: reader.u64("timeout")?,
+                memo: memo(reader)?,
+            },
+            8 => Operation::Post {
+                pending: pending(reader)?,
+                amount: match reader.u64("amount")? {
+                    0 => None,
+                    some => Some(Amount::new(some).map_err(|error| DecodeError::field("amount", error))?),
+                },
+            },
+            9 => Operation::Void { pending: pending(reader)? },
             other => return Err(DecodeError::field("verb", format!("{other} is none"))),
         };
         Self::new(id, operation)
     }
+}
+
+fn put_transfer(out: &mut Vec<u8>, from: &Account, to: &Account, amount: Amount, memo: &str) {
+    put_text8(out, from.as_str());
+    put_text8(out, to.as_str());
+    out.extend_from_slice(&amount.get().to_be_bytes());
+    put_bytes16(out, memo.as_bytes());
+}
+
+fn leg(reader: &mut Reader<'_>) -> Result<Leg, DecodeError> {
+    Ok(Leg { from: account(reader, "from")?, to: account(reader, "to")?, amount: amount(reader)?, memo: memo(reader)? })
+}
+
+fn memo(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
+    crate::bytes::utf8(reader.bytes16(MEMO_BYTES_MAX, "memo")?, "memo").map(str::to_owned)
+}
+
+fn pending(reader: &mut Reader<'_>) -> Result<RequestId, DecodeError> {
+    RequestId::parse(reader.text8("pending")?).map_err(|error| DecodeError::field("pending", error))
 }
 
 fn account(reader: &mut Reader<'_>, field: &'static str) -> Result<Account, DecodeError> {
@@ -191,92 +330,4 @@ fn account(reader: &mut Reader<'_>, field: &'static str) -> Result<Account, Deco
 
 fn amount(reader: &mut Reader<'_>) -> Result<Amount, DecodeError> {
     Amount::new(reader.u64("amount")?).map_err(|error| DecodeError::field("amount", error))
-}
-
-/// What became of a request that is in the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was done.
-    Committed,
-    /// The bank refused, for a reason that depends on its state. Recorded like a success.
-    Refused(Refusal),
-}
-
-/// Why the bank refused. Checked in the order of the codes of `SameAccount`, `UnknownAccount`, `InsufficientFunds`,
-/// `BalanceOverflow`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The account does not hold that much.
-    InsufficientFunds,
-    /// There is no such account.
-    UnknownAccount,
-    /// There is such an account already.
-    AccountExists,
-    /// A transfer from an account to itself.
-    SameAccount,
-    /// The balance would exceed 2^63 − 1.
-    BalanceOverflow,
-}
-
-impl Refusal {
-    /// The stable code in JSON.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::InsufficientFunds => "insufficient_funds",
-            Self::UnknownAccount => "unknown_account",
-            Self::AccountExists => "account_exists",
-            Self::SameAccount => "same_account",
-            Self::BalanceOverflow => "balance_overflow",
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InsufficientFunds => "the account does not hold that much",
-            Self::UnknownAccount => "there is no such account; open it first",
-            Self::AccountExists => "there is such an account already",
-            Self::SameAccount => "a transfer needs two different accounts",
-            Self::BalanceOverflow => "the balance would exceed 9223372036854775807",
-        })
-    }
-}
-
-impl Outcome {
-    /// The canonical byte.
-    pub fn byte(self) -> u8 {
-        match self {
-            Self::Committed => 0,
-            Self::Refused(Refusal::InsufficientFunds) => 1,
-            Self::Refused(Refusal::UnknownAccount) => 2,
-            Self::Refused(Refusal::AccountExists) => 3,
-            Self::Refused(Refusal::SameAccount) => 4,
-            Self::Refused(Refusal::BalanceOverflow) => 5,
-        }
-    }
-
-    /// Reads the canonical byte.
-    ///
-    /// # Errors
-    /// A byte that stands for no outcome.
-    pub fn from_byte(byte: u8) -> Result<Self, DecodeError> {
-        Ok(match byte {
-            0 => Self::Committed,
-            1 => Self::Refused(Refusal::InsufficientFunds),
-            2 => Self::Refused(Refusal::UnknownAccount),
-            3 => Self::Refused(Refusal::AccountExists),
-            4 => Self::Refused(Refusal::SameAccount),
-            5 => Self::Refused(Refusal::BalanceOverflow),
-            other => return Err(DecodeError::field("outcome", format!("{other} is none"))),
-        })
-    }
-
-    /// `committed`, or the refusal's code.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Committed => "committed",
-            Self::Refused(refusal) => refusal.code(),
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! The state of the bank: balances, values, and every id that was ever used with its outcome.
+//! The state of the bank: balances, values, pending transfers, and every id that was ever used with its outcome.
 //!
 //! Execution is pure: [`State::execute`] computes what a batch does without touching the state, [`State::commit`] makes
 //! it so. One block is in flight at a time, so there is one overlay and nothing is ever rolled back.
@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use crate::amount::Balance;
-use crate::bank::{Bank, Decision, Executed, IdRecord};
+use crate::bank::{Bank, Changes, Decision, Executed, IdRecord};
 use crate::block::{Block, HEADER_VERSION, Header, transaction_root};
 use crate::genesis::Genesis;
 use crate::hash::Hash;
 use crate::log_tree::{LogNode, LogTree};
 use crate::names::{Account, NodeName, RequestId};
+use crate::pending::{Pending, Pendings};
 use crate::pow;
 use crate::request::Request;
 use crate::smt::StateProof;
@@ -41,6 +42,8 @@ pub struct Delta {
     pub values: Vec<(Vec<u8>, Vec<u8>)>,
     /// Used ids.
     pub ids: Vec<(RequestId, IdRecord)>,
+    /// Pending transfers that were made or ended.
+    pub pendings: Vec<(RequestId, Pending)>,
     /// The nodes of the log tree that are complete with the block.
     pub log: Vec<LogNode>,
     /// The new tip.
@@ -56,6 +59,8 @@ pub struct StateRows {
     pub values: BTreeMap<Vec<u8>, Vec<u8>>,
     /// All ids.
     pub ids: BTreeMap<RequestId, IdRecord>,
+    /// All pending transfers, whatever became of them.
+    pub pendings: BTreeMap<RequestId, Pending>,
     /// The log tree over all blocks up to the tip.
     pub log: LogTree,
     /// The tip.
@@ -67,8 +72,8 @@ pub struct StateRows {
 }
 
 impl Executed {
-    /// The header of the block that does this, with nonce 0. Its time is never before that of the block before.
-    pub fn seal(&self, state: &State, term: u64, proposer: NodeName, time_ms: u64) -> Header {
+    /// The header of the block that does this, with nonce 0. Its time is the one with which it was executed.
+    pub fn seal(&self, state: &State, term: u64, proposer: NodeName) -> Header {
         Header {
             version: HEADER_VERSION,
             cluster_id: state.cluster_id,
@@ -76,7 +81,7 @@ impl Executed {
             previous: state.tip.hash,
             term,
             proposer,
-            time_ms: if planted!(TimeGoesBack) { time_ms } else { time_ms.max(state.tip.time_ms) },
+            time_ms: self.time_ms,
             request_count: u32::try_from(self.entries.len()).expect("batches are bounded"),
             transaction_root: self.transaction_root,
             state_root: self.state_root,
@@ -104,30 +109,33 @@ impl State {
     pub fn new(genesis: &Block) -> Result<(Self, Delta), Violation> {
         let info = Genesis::from_block(genesis)?;
         let mut bank = Bank::default();
-        let executed = bank.run(0, &[], genesis.entries.iter().map(|entry| entry.request.clone()).collect());
+        let executed =
+            bank.run(0, info.time_ms, &[], genesis.entries.iter().map(|entry| entry.request.clone()).collect());
         compare(genesis, &executed)?;
         let hash = genesis.hash();
         let tip = Tip { height: 0, hash, time_ms: info.time_ms, term: 0, state_root: executed.state_root };
-        let (accounts, values, ids) = bank.adopt(executed)?;
+        let Changes { accounts, values, ids, pendings } = bank.adopt(executed)?;
         let mut tree = LogTree::default();
         let log = tree.push(hash);
         let state = Self { bank, log: tree, tip: tip.clone(), cluster_id: hash, difficulty: info.difficulty };
-        Ok((state, Delta { accounts, values, ids, log, tip }))
+        Ok((state, Delta { accounts, values, ids, pendings, log, tip }))
     }
 
     /// The state that a store has kept.
     ///
     /// # Errors
-    /// Its rows do not give the state root of its tip, or its log tree ends at another block.
+    /// Its rows do not give the state root of its tip, its log tree ends at another block, or an account holds more than
+    /// it has.
     pub fn restore(rows: StateRows) -> Result<Self, Violation> {
-        let StateRows { accounts, values, ids, log, tip, cluster_id, difficulty } = rows;
-        let bank = Bank::restore(accounts, values, ids);
+        let StateRows { accounts, values, ids, pendings, log, tip, cluster_id, difficulty } = rows;
+        let bank = Bank::restore(accounts, values, ids, pendings);
         if bank.root() != tip.state_root {
             return Err(Violation::StateRoot { expected: bank.root(), found: tip.state_root });
         }
         if log.size() != tip.height + 1 {
             return Err(Violation::LogSize { expected: tip.height + 1, found: log.size() });
         }
+        bank.pendings.check_within(|account| bank.balance(account).unwrap_or(0))?;
         Ok(Self { bank, log, tip, cluster_id, difficulty })
     }
 
@@ -187,14 +195,21 @@ impl State {
         self.bank.ids.iter()
     }
 
+    /// All pending transfers, and what they hold.
+    pub fn pendings(&self) -> &Pendings {
+        &self.bank.pendings
+    }
+
     /// What the applied state knows of a request: its first outcome, or that its id stands for another one.
     pub fn decide(&self, request: &Request) -> Option<Decision> {
         self.bank.decide(request)
     }
 
-    /// What this batch would do as the next block.
-    pub fn execute(&self, batch: Vec<Request>) -> Executed {
-        self.bank.run(self.tip.height + 1, &[], batch)
+    /// What this batch would do as the next block, made at this Unix time. A block's time is never before that of the
+    /// block before, so that counts if it is later.
+    pub fn execute(&self, batch: Vec<Request>, time_ms: u64) -> Executed {
+        let time_ms = if planted!(TimeGoesBack) { time_ms } else { time_ms.max(self.tip.time_ms) };
+        self.bank.run(self.tip.height + 1, time_ms, &[], batch)
     }
 
     /// Checks that a block is the next one and that its outcomes and its state root are those of our own execution.
@@ -237,7 +252,7 @@ impl State {
         }
         let under: Vec<&Executed> = under.iter().map(|(_, executed)| *executed).collect();
         let batch = block.entries.iter().map(|entry| entry.request.clone()).collect();
-        let executed = self.bank.run(tip.height + 1, &under, batch);
+        let executed = self.bank.run(tip.height + 1, header.time_ms, &under, batch);
         compare(block, &executed)?;
         Ok(executed)
     }
@@ -261,10 +276,10 @@ impl State {
             term: header.term,
             state_root: executed.state_root,
         };
-        let (accounts, values, ids) = self.bank.adopt(executed)?;
+        let Changes { accounts, values, ids, pendings } = self.bank.adopt(executed)?;
         let log = self.log.push(tip.hash);
         self.tip = tip.clone();
-        Ok(Delta { accounts, values, ids, log, tip })
+        Ok(Delta { accounts, values, ids, pendings, log, tip })
     }
 
     /// Damages a balance without touching the tree, as a flipped bit in memory would. For tests that a damaged node

@@ -6,6 +6,7 @@ mod format;
 mod history;
 mod hostile;
 mod rules;
+mod two_phase;
 
 use proptest::prelude::*;
 
@@ -62,10 +63,33 @@ fn fresh() -> State {
     State::new(&genesis().block().unwrap()).unwrap().0
 }
 
+fn leg(from: &str, to: &str, value: u64) -> Leg {
+    Leg { from: account(from), to: account(to), amount: amount(value), memo: "leg".into() }
+}
+
+fn pending(from: &str, to: &str, value: u64, timeout_ms: u64) -> Operation {
+    let (from, to, amount) = (account(from), account(to), amount(value));
+    Operation::Pending { from, to, amount, timeout_ms, memo: "hold".into() }
+}
+
+/// All of it if the value is 0.
+fn post(id: &str, value: u64) -> Operation {
+    Operation::Post { pending: RequestId::parse(id).unwrap(), amount: Amount::new(value).ok() }
+}
+
+fn void(id: &str) -> Operation {
+    Operation::Void { pending: RequestId::parse(id).unwrap() }
+}
+
 /// Executes, mines and commits a batch as a leader would.
 fn push(state: &mut State, batch: Vec<Request>) -> (Block, Vec<Decision>) {
-    let executed = state.execute(batch);
-    let header = executed.seal(state, 3, NodeName::parse("n2").unwrap(), 2_000);
+    push_at(state, 2_000, batch)
+}
+
+/// The same with a clock that shows this.
+fn push_at(state: &mut State, time_ms: u64, batch: Vec<Request>) -> (Block, Vec<Decision>) {
+    let executed = state.execute(batch, time_ms);
+    let header = executed.seal(state, 3, NodeName::parse("n2").unwrap());
     let nonce = pow::mine(&header, 0, 1 << 20).unwrap();
     let block = Block { header: Header { nonce, ..header }, entries: executed.entries.clone() };
     let decisions = executed.decisions.clone();
@@ -78,6 +102,7 @@ fn rows(state: &State) -> StateRows {
         accounts: state.accounts().map(|(account, balance)| (account.clone(), balance)).collect(),
         values: state.values().map(|(key, value)| (key.to_vec(), value.to_vec())).collect(),
         ids: state.ids().map(|(id, record)| (id.clone(), record.clone())).collect(),
+        pendings: state.pendings().rows().clone(),
         log: state.log().clone(),
         tip: state.tip().clone(),
         cluster_id: state.cluster_id(),
@@ -108,5 +133,12 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         (name(), 1_u64..80).prop_map(|(name, value)| credit(name, value)),
         (name(), 1_u64..80).prop_map(|(name, value)| debit(name, value)),
         ("[a-c]", "[a-z]{0,5}").prop_map(|(key, value)| put(&key, &value)),
+        prop::collection::vec((name(), name(), 1_u64..40), LEGS_MIN..5).prop_map(|legs| Operation::Linked {
+            legs: legs.into_iter().map(|(from, to, value)| leg(from, to, value)).collect(),
+        }),
+        (name(), name(), 1_u64..80, 1_u64..50)
+            .prop_map(|(from, to, value, timeout_ms)| pending(from, to, value, timeout_ms)),
+        ("id[0-9]{1,2}", 0_u64..80).prop_map(|(id, value)| post(&id, value)),
+        "id[0-9]{1,2}".prop_map(|id| void(&id)),
     ]
 }

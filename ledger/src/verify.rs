@@ -7,6 +7,7 @@ use crate::block::Block;
 use crate::hash::Hash;
 use crate::log_tree::{LogNode, LogTree};
 use crate::names::{Account, RequestId};
+use crate::pending::Pending;
 use crate::state::{State, Tip};
 use crate::violation::Violation;
 
@@ -64,16 +65,17 @@ impl Verifier {
         self.transactions
     }
 
-    /// Compares every stored balance, value and id with those of the chain, in both directions, and adds up all
-    /// balances. Each comes in ascending order of its key, as a map gives it.
+    /// Compares every stored balance, value, id and pending transfer with those of the chain, in both directions, adds
+    /// up all balances, and what is held. Each comes in ascending order of its key, as a map gives it.
     ///
     /// # Errors
-    /// The first difference, or a sum that is not 0.
+    /// The first difference, a sum that is not 0, or an account that holds more than it has.
     pub fn compare<'a>(
         &'a self,
         accounts: impl IntoIterator<Item = (&'a Account, Balance)>,
         values: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         ids: impl IntoIterator<Item = (&'a RequestId, &'a IdRecord)>,
+        pendings: impl IntoIterator<Item = (&'a RequestId, &'a Pending)>,
     ) -> Result<(), Violation> {
         let mut sum: Balance = 0;
         // A damaged balance can be anything: no overflow may end the verification.
@@ -92,6 +94,10 @@ impl Verifier {
             format!("{} at height {height}, index {index}, digest {digest}", outcome.code())
         };
         same("the record of id", ids.into_iter(), self.state.ids(), |id| id.to_string(), record)?;
+        let show = |pending: &&Pending| format!("{pending:?}");
+        let expected = self.state.pendings().rows().iter();
+        same("the pending transfer", pendings.into_iter(), expected, |id| id.to_string(), show)?;
+        self.state.pendings().check(|account| self.state.balance(account).unwrap_or(0))?;
         if sum != 0 {
             let (stored, expected) = (sum.to_string(), "0".to_owned());
             return Err(Violation::Stored { what: "the sum of all balances".to_owned(), stored, expected });

@@ -115,6 +115,26 @@ pub enum Violation {
     /// The postings of a block do not add up to zero.
     #[error("the block's postings add up to {0} instead of 0: a balance is not the one that the chain gives")]
     Unbalanced(i128),
+    /// What an account holds for pending transfers is not the sum of those.
+    #[error("{account} holds {held} for pending transfers that add up to {expected}")]
+    Held {
+        /// The account.
+        account: String,
+        /// What it holds.
+        held: i128,
+        /// The sum of its open pending transfers.
+        expected: i128,
+    },
+    /// An account holds more than it has.
+    #[error("{account} has {balance} and holds {held} of it for pending transfers")]
+    Overdrawn {
+        /// The account.
+        account: String,
+        /// Its balance.
+        balance: i128,
+        /// What it holds.
+        held: i128,
+    },
     /// A block with nothing in it.
     #[error("the block is empty")]
     Empty,

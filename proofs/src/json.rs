@@ -2,7 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use raftbank_ledger::{Account, Amount, Block, Entry, Hash, Header, NodeName, Operation, Outcome, Request, RequestId};
+use raftbank_ledger::{
+    Account, Amount, Block, Entry, Hash, Header, Leg, NodeName, Operation, Outcome, Request, RequestId,
+};
 use serde_json::{Map, Value, json};
 
 use crate::error::ProofError;
@@ -13,14 +15,15 @@ pub fn entry_json(entry: &Entry) -> Value {
     let mut object = json!({
         "id": entry.request.id.as_str(), "verb": entry.request.verb(), "outcome": entry.outcome.code(),
     });
+    let transfer = |object: &mut Value, from: &Account, to: &Account, amount: Amount, memo: &str| {
+        object["from"] = json!(from.as_str());
+        object["to"] = json!(to.as_str());
+        object["amount"] = json!(amount.to_string());
+        object["memo"] = json!(memo);
+    };
     match &entry.request.operation {
         Operation::Open { account } => object["account"] = json!(account.as_str()),
-        Operation::Transfer { from, to, amount, memo } => {
-            object["from"] = json!(from.as_str());
-            object["to"] = json!(to.as_str());
-            object["amount"] = json!(amount.to_string());
-            object["memo"] = json!(memo);
-        }
+        Operation::Transfer { from, to, amount, memo } => transfer(&mut object, from, to, *amount, memo),
         Operation::Credit { account, amount } | Operation::Debit { account, amount } => {
             object["account"] = json!(account.as_str());
             object["amount"] = json!(amount.to_string());
@@ -32,6 +35,23 @@ pub fn entry_json(entry: &Entry) -> Value {
                 object["key"] = json!(key);
             }
         }
+        Operation::Linked { legs } => {
+            let leg = |leg: &Leg| {
+                let mut object = json!({});
+                transfer(&mut object, &leg.from, &leg.to, leg.amount, &leg.memo);
+                object
+            };
+            object["transfers"] = legs.iter().map(leg).collect();
+        }
+        Operation::Pending { from, to, amount, timeout_ms, memo } => {
+            transfer(&mut object, from, to, *amount, memo);
+            object["timeout_ms"] = json!(timeout_ms);
+        }
+        Operation::Post { pending, amount } => {
+            object["pending"] = json!(pending.as_str());
+            object["amount"] = json!(amount.map_or(0, Amount::get).to_string());
+        }
+        Operation::Void { pending } => object["pending"] = json!(pending.as_str()),
     }
     object
 }
@@ -134,23 +154,51 @@ impl Fields {
         Amount::parse(self.text("amount")?).map_err(|_| self.wrong("amount"))
     }
 
+    /// 0 stands for all.
+    fn amount_or_all(&self) -> Result<Option<Amount>, ProofError> {
+        if self.text("amount")? == "0" { Ok(None) } else { self.amount().map(Some) }
+    }
+
+    fn id(&self, field: &str) -> Result<RequestId, ProofError> {
+        RequestId::parse(self.text(field)?).map_err(|_| self.wrong(field))
+    }
+
+    fn leg(&self) -> Result<Leg, ProofError> {
+        let (from, to, amount) = (self.account("from")?, self.account("to")?, self.amount()?);
+        Ok(Leg { from, to, amount, memo: self.text("memo")?.to_owned() })
+    }
+
+    fn legs(&self) -> Result<Vec<Leg>, ProofError> {
+        let Some(Value::Array(legs)) = self.object.get("transfers") else { return Err(self.wrong("transfers")) };
+        let leg = |leg: &Value| match leg {
+            Value::Object(object) => Self { what: self.what, object: object.clone() }.leg(),
+            _ => Err(self.wrong("transfers")),
+        };
+        legs.iter().map(leg).collect()
+    }
+
     fn bytes(&self, field: &str) -> Result<Vec<u8>, ProofError> {
         STANDARD.decode(self.text(field)?).map_err(|_| self.wrong(field))
     }
 
     fn entry(&self) -> Result<Entry, ProofError> {
-        let id = RequestId::parse(self.text("id")?).map_err(|_| self.wrong("id"))?;
+        let id = self.id("id")?;
         let operation = match self.text("verb")? {
             "open" => Operation::Open { account: self.account("account")? },
-            "transfer" => Operation::Transfer {
-                from: self.account("from")?,
-                to: self.account("to")?,
-                amount: self.amount()?,
-                memo: self.text("memo")?.to_owned(),
-            },
+            "transfer" => {
+                let Leg { from, to, amount, memo } = self.leg()?;
+                Operation::Transfer { from, to, amount, memo }
+            }
             "credit" => Operation::Credit { account: self.account("account")?, amount: self.amount()? },
             "debit" => Operation::Debit { account: self.account("account")?, amount: self.amount()? },
             "put" => Operation::Put { key: self.bytes("key_base64")?, value: self.bytes("value_base64")? },
+            "linked" => Operation::Linked { legs: self.legs()? },
+            "pending" => {
+                let Leg { from, to, amount, memo } = self.leg()?;
+                Operation::Pending { from, to, amount, timeout_ms: self.number("timeout_ms")?, memo }
+            }
+            "post" => Operation::Post { pending: self.id("pending")?, amount: self.amount_or_all()? },
+            "void" => Operation::Void { pending: self.id("pending")? },
             _ => return Err(self.wrong("verb")),
         };
         let code = self.text("outcome")?;

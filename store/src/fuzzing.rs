@@ -63,6 +63,7 @@ pub fn respell_row(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
         }
         ACCOUNT => rows::unseal_balance(key, value).map(|balance| rows::seal_balance(key, balance)),
         rows::VALUE => rows::unseal(key, value).map(|payload| rows::seal(key, payload.to_vec())),
+        rows::PENDING => rows::unseal_pending(key, value).map(|pending| rows::seal_pending(key, &pending)),
         rows::IDS => respell_ids(key, value),
         _ => None,
     }

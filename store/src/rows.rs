@@ -11,6 +11,7 @@
 //! | `b` height u64 | index u64 of the block's record |
 //! | `a` account name | balance i128 |
 //! | `v` key | value |
+//! | `w` id | a pending transfer, whatever became of it: its bytes in the state tree |
 //! | `l` level u8, index u64 | hash [32] of a complete subtree of the log tree over the blocks from index << level on |
 //! | `i` height u64, part u16 | ids of that block: per id u8 length, id, index u32, digest, outcome u8 |
 //!
@@ -18,7 +19,7 @@
 //! looks them up in memory, and appending is far cheaper than inserting random keys.
 
 use raftbank_consensus::{HardState, Index, NodeId, Term};
-use raftbank_ledger::{Balance, Hash, IdRecord, Outcome, RequestId, Tip};
+use raftbank_ledger::{Balance, Hash, IdRecord, Outcome, Pending, RequestId, Tip};
 use sha2::{Digest, Sha256};
 
 pub(crate) const RECORD: u8 = b'r';
@@ -31,6 +32,7 @@ pub(crate) const BLOCK: u8 = b'b';
 pub(crate) const LOG: u8 = b'l';
 pub(crate) const ACCOUNT: u8 = b'a';
 pub(crate) const VALUE: u8 = b'v';
+pub(crate) const PENDING: u8 = b'w';
 pub(crate) const IDS: u8 = b'i';
 
 /// Largest payload of one ids row; with the largest id an entry has 102 bytes.
@@ -115,7 +117,7 @@ pub(crate) fn parse_log_key(key: &[u8]) -> Option<(u8, u64)> {
     Some((*level, u64::from_be_bytes(index.try_into().ok()?)))
 }
 
-/// Key of an account (`a`) or value (`v`).
+/// Key of an account (`a`), value (`v`) or pending transfer (`w`).
 pub(crate) fn named_key(kind: u8, name: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + name.len());
     key.push(kind);
@@ -164,6 +166,16 @@ pub(crate) fn seal_balance(key: &[u8], balance: Balance) -> Vec<u8> {
 /// A sealed balance read back.
 pub(crate) fn unseal_balance(key: &[u8], value: &[u8]) -> Option<Balance> {
     Some(Balance::from_be_bytes(unseal(key, value)?.try_into().ok()?))
+}
+
+/// A sealed pending transfer.
+pub(crate) fn seal_pending(key: &[u8], pending: &Pending) -> Vec<u8> {
+    seal(key, pending.encode())
+}
+
+/// A sealed pending transfer read back.
+pub(crate) fn unseal_pending(key: &[u8], value: &[u8]) -> Option<Pending> {
+    Pending::decode(unseal(key, value)?).ok()
 }
 
 /// The sealed hard state.

@@ -3,7 +3,11 @@
 //! The balance before the first block and the one after the last are asked for apart from the blocks between them, so a
 //! node whose blocks and balances do not fit together is found out.
 
-use raftbank_ledger::{Account, Balance, Block, Entry, Operation, effect, touches};
+use std::collections::BTreeMap;
+
+use raftbank_ledger::{
+    Account, Balance, Block, Entry, Leg, Operation, Outcome, Pending, PendingStatus, RequestId, effect, touches,
+};
 use serde_json::{Value, json};
 
 use super::balance_at;
@@ -24,6 +28,8 @@ pub struct Posting {
     pub time_ms: u64,
     /// The request and its outcome.
     pub entry: Entry,
+    /// Payer and payee of the pending transfer that it posts or voids.
+    pub sides: Option<[Account; 2]>,
     /// What it did to the account.
     pub change: Balance,
     /// The balance after it.
@@ -83,9 +89,10 @@ pub async fn scan(
     let mut blocks = Blocks::open(node, range.from, Some(range.to)).await?.with_bar(total);
     let mut balance = range.opening;
     let mut last = None;
+    let mut held = Held::default();
     while let Some(block) = blocks.next().await? {
         last = Some(block.header.height);
-        post(account, &block, &mut balance, &mut each);
+        post(account, &block, &mut held, &mut balance, &mut each);
     }
     if last != Some(range.to) {
         let message = format!("the node sent no blocks after {last:?}, though it has block {}", range.to);
@@ -94,13 +101,33 @@ pub async fn scan(
     check(account, range, balance)
 }
 
-fn post(account: &Account, block: &Block, balance: &mut Balance, each: &mut impl FnMut(Posting)) {
-    for (index, entry) in block.entries.iter().enumerate().filter(|(_, entry)| touches(entry, account)) {
-        let change = effect(entry, account);
+/// Pending transfers by their ids: a post does not say whose money it moves.
+type Held = BTreeMap<RequestId, Pending>;
+
+fn post(account: &Account, block: &Block, held: &mut Held, balance: &mut Balance, each: &mut impl FnMut(Posting)) {
+    for (index, entry) in block.entries.iter().enumerate() {
+        let pending = match &entry.request.operation {
+            Operation::Pending { from, to, amount, timeout_ms, .. } => {
+                let expires_ms = block.header.time_ms.saturating_add(*timeout_ms);
+                let (status, from, to, amount) = (PendingStatus::Pending, from.clone(), to.clone(), *amount);
+                if entry.outcome == Outcome::Committed {
+                    let pending = Pending { status, expires_ms, from, to, amount, posted: 0 };
+                    held.insert(entry.request.id.clone(), pending);
+                }
+                None
+            }
+            Operation::Post { pending, .. } | Operation::Void { pending } => held.get(pending),
+            _ => None,
+        };
+        if !touches(entry, account, pending) {
+            continue;
+        }
+        let change = effect(entry, account, pending);
         // What a node sends can be anything.
         *balance = balance.wrapping_add(change);
         let (height, time_ms) = (block.header.height, block.header.time_ms);
-        each(Posting { height, index, time_ms, entry: entry.clone(), change, balance: *balance });
+        let sides = pending.map(|pending| [pending.from.clone(), pending.to.clone()]);
+        each(Posting { height, index, time_ms, entry: entry.clone(), sides, change, balance: *balance });
     }
 }
 
@@ -120,7 +147,9 @@ impl Posting {
     /// The other side, if there is one.
     pub fn counterpart(&self, account: &Account) -> Option<Account> {
         let (from, to) = match &self.entry.request.operation {
-            Operation::Transfer { from, to, .. } => (from.clone(), to.clone()),
+            Operation::Transfer { from, to, .. } | Operation::Pending { from, to, .. } => (from.clone(), to.clone()),
+            Operation::Linked { legs } => return linked_counterpart(legs, account),
+            Operation::Post { .. } | Operation::Void { .. } => self.sides.clone()?.into(),
             Operation::Credit { account, .. } => (Account::world(), account.clone()),
             Operation::Debit { account, .. } => (account.clone(), Account::world()),
             Operation::Open { .. } | Operation::Put { .. } => return None,
@@ -130,14 +159,14 @@ impl Posting {
 
     /// As JSON.
     pub fn json(&self, account: &Account) -> Value {
-        let Self { height, index, time_ms, entry, change, balance } = self;
+        let Self { height, index, time_ms, entry, change, balance, .. } = self;
         let mut object = json!({
             "height": height, "index": index, "time_ms": time_ms, "id": entry.request.id.as_str(),
             "verb": entry.request.verb(), "outcome": entry.outcome.code(), "change": change.to_string(),
             "balance": balance.to_string(),
             "counterpart": self.counterpart(account).map(|account| account.to_string()),
         });
-        if let Operation::Transfer { memo, .. } = &entry.request.operation {
+        if let Operation::Transfer { memo, .. } | Operation::Pending { memo, .. } = &entry.request.operation {
             object["memo"] = json!(memo);
         }
         object
@@ -147,7 +176,9 @@ impl Posting {
     pub fn row(&self, account: &Account) -> Vec<String> {
         let request = &self.entry.request;
         let memo = match &request.operation {
-            Operation::Transfer { memo, .. } if !memo.is_empty() => format!("{memo:?}"),
+            Operation::Transfer { memo, .. } | Operation::Pending { memo, .. } if !memo.is_empty() => {
+                format!("{memo:?}")
+            }
             _ => String::new(),
         };
         let outcome = match self.entry.outcome.code() {
@@ -165,6 +196,17 @@ impl Posting {
             [outcome, memo].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" "),
         ]
     }
+}
+
+/// The other side of those legs that name the account, if it is the same in all.
+fn linked_counterpart(legs: &[Leg], account: &Account) -> Option<Account> {
+    let mut others = legs.iter().filter_map(|Leg { from, to, .. }| match account {
+        _ if account == from => Some(to),
+        _ if account == to => Some(from),
+        _ => None,
+    });
+    let first = others.next()?;
+    others.all(|other| other == first).then(|| first.clone())
 }
 
 /// The columns of a table of postings.

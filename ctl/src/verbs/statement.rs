@@ -106,7 +106,7 @@ mod tests {
             let id = RequestId::parse(id).expect("an id");
             let request = Request::new(id, operation).expect("a request");
             let entry = Entry { request, outcome: Outcome::Committed };
-            Posting { height: 3, index: 0, time_ms: 0, entry, change, balance }
+            Posting { height: 3, index: 0, time_ms: 0, entry, sides: None, change, balance }
         };
         let postings = vec![posting("1", true, 10, 15), posting("2", false, -4, 11), posting("3", true, 1, 12)];
         let range = Range { from: 3, to: 3, opening: 5, closing: 12 };

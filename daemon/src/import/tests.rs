@@ -47,8 +47,8 @@ fn chain(bank: &Bank, blocks: u64) -> (Vec<Block>, State) {
             memo: "m".repeat((number % 200) as usize),
         };
         let request = Request::new(RequestId::parse(&format!("r{number}")).unwrap(), operation).unwrap();
-        let executed = state.execute(vec![request]);
-        let header = executed.seal(&state, 1 + number / 7, NodeName::parse("n1").unwrap(), 5_000_000_000_000 + number);
+        let executed = state.execute(vec![request], 5_000_000_000_000 + number);
+        let header = executed.seal(&state, 1 + number / 7, NodeName::parse("n1").unwrap());
         let nonce = pow::mine(&header, 0, 1 << 20).unwrap();
         let header = raftbank_ledger::Header { nonce, ..header };
         chain.push(Block { header: header.clone(), entries: executed.entries.clone() });

@@ -71,11 +71,11 @@ impl<E: Engine> Node<E> {
             if batch.is_empty() {
                 continue;
             }
-            let executed = self.state.execute(batch);
+            let executed = self.state.execute(batch, self.now.wall_ms);
             let waiters = Waiters { calls, decisions: executed.decisions.clone() };
             assert!(!executed.entries.is_empty(), "what is decided in the applied state was taken out of the batch");
             let proposer = self.config.names[usize::from(self.config.id.0)].clone();
-            let header = executed.seal(&self.state, self.term, proposer, self.now.wall_ms);
+            let header = executed.seal(&self.state, self.term, proposer);
             for id in waiters.ids() {
                 self.place(id, Place::Mining);
             }

@@ -5,7 +5,7 @@
 //! same request id, so they cannot execute twice.
 
 use raftbank_consensus::{Engine, NodeId};
-use raftbank_ledger::{Account, Balance, Decision, Request, RequestId};
+use raftbank_ledger::{Account, Balance, Decision, Request, RequestId, postings};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 use raftbank_wire::retry::STOPPING;
 
@@ -479,15 +479,14 @@ impl<E: Engine> Node<E> {
 
     /// Keeps what a balance shows as pending: the net effect of the writes in flight at this node.
     fn count_pending(&mut self, request: &Request, sign: Balance) {
-        let Some((from, to, amount)) = many::moves(request) else { return };
-        let amount = amount * sign;
-        for (account, change) in [(from, -amount), (to, amount)] {
+        // Of a post nothing is counted: whose money it moves is known for sure only once it is done.
+        postings(&request.operation, None, |account, change| {
             let entry = self.pending.entry(account.clone()).or_insert(0);
-            *entry += change;
+            *entry += change * sign;
             if *entry == 0 {
-                self.pending.remove(&account);
+                self.pending.remove(account);
             }
-        }
+        });
     }
 
     /// The net effect on an account of the writes in flight at this node.

@@ -7,7 +7,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use raftbank_ledger::{Account, Balance, Decision, Operation, Outcome, Request, State};
+use raftbank_ledger::{Account, Balance, Decision, Outcome, Request, State, postings};
 use raftbank_wire::api::{ApiReply, FailKind, ManyError, ManyResult, WriteOutcome, unpack};
 
 use super::calls::id_reused;
@@ -76,25 +76,14 @@ impl Many {
         let moved = self.moved.get_or_init(|| {
             let mut moved = BTreeMap::new();
             for request in self.requests().unwrap_or_default() {
-                let Some((from, to, amount)) = moves(request) else { continue };
-                *moved.entry(from).or_insert(0) -= amount;
-                *moved.entry(to).or_insert(0) += amount;
+                postings(&request.operation, None, |account, change| {
+                    *moved.entry(account.clone()).or_insert(0) += change;
+                });
             }
             moved
         });
         moved.get(account).copied().unwrap_or(0)
     }
-}
-
-/// Payer, payee and amount of a request that moves money.
-pub(super) fn moves(request: &Request) -> Option<(Account, Account, Balance)> {
-    let (from, to, amount) = match &request.operation {
-        Operation::Transfer { from, to, amount, .. } => (from.clone(), to.clone(), amount),
-        Operation::Credit { account, amount } => (Account::world(), account.clone(), amount),
-        Operation::Debit { account, amount } => (account.clone(), Account::world(), amount),
-        Operation::Open { .. } | Operation::Put { .. } => return None,
-    };
-    Some((from, to, amount.get().into()))
 }
 
 fn result(request: &Request, height: u64, decision: &Decision) -> ManyResult {

@@ -73,9 +73,8 @@ fn built(blocks: u64, uncommitted: u64, other_from: u64) -> Books {
         }
         let operation = Operation::Credit { account: account("alice"), amount: Amount::new(number).expect("valid") };
         let request = Request { id: RequestId::parse(&format!("id-{number}")).expect("valid"), operation };
-        let executed = state.execute(vec![request]);
-        let header =
-            executed.seal(&state, 1, NodeName::parse("n1").expect("valid"), 2 + u64::from(number >= other_from));
+        let executed = state.execute(vec![request], 2 + u64::from(number >= other_from));
+        let header = executed.seal(&state, 1, NodeName::parse("n1").expect("valid"));
         let block = Block { header, entries: executed.entries.clone() };
         nodes.extend(state.commit(executed, &block.header).expect("the state it was executed on").log);
         records.push(Record { index: number + 1, term: 1, entry: Some(Entry::from(block.encode())) });
@@ -85,6 +84,7 @@ fn built(blocks: u64, uncommitted: u64, other_from: u64) -> Books {
         accounts: state.accounts().map(|(name, balance)| (name.clone(), balance)).collect(),
         values: state.values().map(|(key, value)| (key.to_vec(), value.to_vec())).collect(),
         ids: state.ids().map(|(id, record)| (id.clone(), record.clone())).collect(),
+        pendings: state.pendings().rows().clone(),
         log: state.log().clone(),
         tip: state.tip().clone(),
         cluster_id: state.cluster_id(),

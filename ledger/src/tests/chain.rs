@@ -171,8 +171,8 @@ fn an_id_that_is_in_the_chain_already_makes_a_block_invalid() {
     let mut state = fresh();
     push(&mut state, vec![request("x", transfer("alice", "bob", 1))]);
     let forge = |ids: [&str; 2]| {
-        let executed = state.execute(vec![request("p", open("p")), request("q", open("q"))]);
-        let mut header = executed.seal(&state, 3, NodeName::parse("n2").unwrap(), 2_000);
+        let executed = state.execute(vec![request("p", open("p")), request("q", open("q"))], 2_000);
+        let mut header = executed.seal(&state, 3, NodeName::parse("n2").unwrap());
         let mut entries = executed.entries;
         for (entry, id) in entries.iter_mut().zip(ids) {
             entry.request.id = RequestId::parse(id).unwrap();
@@ -231,9 +231,9 @@ fn neither_time_nor_term_ever_falls() {
     let mut state = fresh();
     push(&mut state, vec![request("a", open("carol"))]);
     assert_eq!((state.tip().term, state.tip().time_ms), (3, 2_000));
-    let executed = state.execute(vec![request("b", open("dave"))]);
+    let executed = state.execute(vec![request("b", open("dave"))], 2_000);
     let check = |term: u64, time_ms: u64| {
-        let mut header = executed.seal(&state, term, NodeName::parse("n3").unwrap(), 2_000);
+        let mut header = executed.seal(&state, term, NodeName::parse("n3").unwrap());
         header.time_ms = time_ms;
         let block = Block { header, entries: executed.entries.clone() };
         state.check(&block).map(|_| ())
@@ -243,7 +243,10 @@ fn neither_time_nor_term_ever_falls() {
     assert_eq!(check(2, 2_000), Err(Violation::TermFell { previous: 3, found: 2 }));
     assert_eq!(check(3, 1_999), Err(Violation::Time { previous: 2_000, found: 1_999 }));
     // A leader whose clock is behind takes the time of the block before.
-    let sealed = |time_ms| executed.seal(&state, 3, NodeName::parse("n3").unwrap(), time_ms).time_ms;
+    let sealed = |time_ms| {
+        let executed = state.execute(vec![request("b", open("dave"))], time_ms);
+        executed.seal(&state, 3, NodeName::parse("n3").unwrap()).time_ms
+    };
     assert_eq!((sealed(0), sealed(2_001)), (2_000, 2_001));
 }
 
@@ -278,19 +281,20 @@ fn verify_finds_what_was_altered() {
     }
     assert_eq!((verifier.blocks(), verifier.transactions()), (3, 5 + 3));
     assert_eq!(verifier.state().tip(), state.tip());
-    verifier.compare(state.accounts(), state.values(), state.ids()).unwrap();
+    verifier.compare(state.accounts(), state.values(), state.ids(), state.pendings().rows()).unwrap();
 
+    let none = std::iter::empty;
     let mut wrong = state.clone();
     wrong.corrupt_balance_for_tests(&account("alice"), 56);
-    let error = verifier.compare(wrong.accounts(), state.values(), state.ids()).unwrap_err();
+    let error = verifier.compare(wrong.accounts(), state.values(), state.ids(), none()).unwrap_err();
     assert_eq!(error.to_string(), "the balance of alice is stored as 56, but the chain gives 55");
     let values = [(&b"k"[..], &b"w"[..])];
-    assert!(verifier.compare(state.accounts(), values, state.ids()).is_err());
+    assert!(verifier.compare(state.accounts(), values, state.ids(), none()).is_err());
     let mut ids: Vec<(RequestId, IdRecord)> = state.ids().map(|(id, record)| (id.clone(), record.clone())).collect();
     ids[1].1.index += 1;
-    assert!(verifier.compare(state.accounts(), state.values(), ids.iter().map(|(a, b)| (a, b))).is_err());
+    assert!(verifier.compare(state.accounts(), state.values(), ids.iter().map(|(a, b)| (a, b)), none()).is_err());
     ids.remove(1);
-    assert!(verifier.compare(state.accounts(), state.values(), ids.iter().map(|(a, b)| (a, b))).is_err());
+    assert!(verifier.compare(state.accounts(), state.values(), ids.iter().map(|(a, b)| (a, b)), none()).is_err());
 
     // Keys are compared as they are, not as they are shown.
     let mut binary = state.clone();
@@ -302,12 +306,12 @@ fn verify_finds_what_was_altered() {
         .map(|(key, value)| (if key == [0xfe] { vec![0xff] } else { key.to_vec() }, value.to_vec()))
         .collect();
     let values = values.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
-    let error = verifier.compare(binary.accounts(), values, binary.ids()).unwrap_err().to_string();
+    let error = verifier.compare(binary.accounts(), values, binary.ids(), none()).unwrap_err().to_string();
     assert!(error.starts_with("the value of \\xfe is stored as nothing"), "{error}");
     // A row more, a row less, and a balance so damaged that the sum overflows.
     let mut rows: Vec<(Account, Balance)> = binary.accounts().map(|(name, balance)| (name.clone(), balance)).collect();
     let compare = |rows: &[(Account, Balance)]| {
-        verifier.compare(rows.iter().map(|(name, balance)| (name, *balance)), binary.values(), binary.ids())
+        verifier.compare(rows.iter().map(|(name, balance)| (name, *balance)), binary.values(), binary.ids(), none())
     };
     assert_eq!(compare(&rows), Ok(()));
     assert!(compare(&rows[1..]).is_err());
@@ -334,7 +338,7 @@ fn stored_rows_that_do_not_give_the_root_are_refused() {
     let restored = State::restore(rows(&state)).unwrap();
     assert_eq!(restored.tip(), state.tip());
     let batch = || vec![request("n", transfer("alice", "bob", 1))];
-    assert_eq!(restored.execute(batch()).state_root, state.execute(batch()).state_root);
+    assert_eq!(restored.execute(batch(), 2_000).state_root, state.execute(batch(), 2_000).state_root);
     let mut wrong = rows(&state);
     wrong.accounts.insert(account("alice"), 61);
     assert!(matches!(State::restore(wrong), Err(Violation::StateRoot { .. })));
@@ -374,8 +378,8 @@ fn a_balance_that_changed_after_execution_is_found_before_anything_is_committed(
         id: RequestId::parse("credit-1").unwrap(),
         operation: Operation::Credit { account: account.clone(), amount: Amount::new(5).unwrap() },
     };
-    let executed = state.execute(vec![request]);
-    let header = executed.seal(&state, 1, NodeName::parse("n1").unwrap(), 2_000);
+    let executed = state.execute(vec![request], 2_000);
+    let header = executed.seal(&state, 1, NodeName::parse("n1").unwrap());
     state.corrupt_balance_for_tests(&account, balance ^ 64);
     let tip = state.tip().clone();
     assert!(matches!(state.commit(executed, &header), Err(Violation::Unbalanced(_))));
@@ -393,8 +397,8 @@ fn blocks_are_checked_on_top_of_blocks_that_are_not_committed_yet() {
     let mut ahead = fresh();
     let mut blocks = Vec::new();
     for batch in batches {
-        let executed = ahead.execute(batch);
-        let header = executed.seal(&ahead, 1, NodeName::parse("n1").unwrap(), 2_000);
+        let executed = ahead.execute(batch, 2_000);
+        let header = executed.seal(&ahead, 1, NodeName::parse("n1").unwrap());
         let header = Header { nonce: pow::mine(&header, 0, 1 << 24).unwrap(), ..header };
         blocks.push(Block { header: header.clone(), entries: executed.entries.clone() });
         ahead.commit(executed, &header).unwrap();
@@ -422,7 +426,7 @@ fn blocks_are_checked_on_top_of_blocks_that_are_not_committed_yet() {
     assert_eq!(behind.tip(), ahead.tip());
     assert!(behind.accounts().eq(ahead.accounts()) && behind.ids().eq(ahead.ids()));
     assert_eq!(
-        behind.execute(vec![request("c", open("erin"))]).state_root,
-        ahead.execute(vec![request("c", open("erin"))]).state_root
+        behind.execute(vec![request("c", open("erin"))], 2_000).state_root,
+        ahead.execute(vec![request("c", open("erin"))], 2_000).state_root
     );
 }

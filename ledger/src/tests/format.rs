@@ -108,7 +108,12 @@ fn the_description_shows_the_golden_bytes() {
         .filter(|golden| !text.contains(golden))
         .collect();
     assert_eq!(missing, [""; 0]);
-    for domain in ["raftbank/block/1", "raftbank/request/1", "raftbank/account/1", "raftbank/value/1"] {
+    for outcome in Refusal::all().map(Outcome::Refused) {
+        assert!(text.contains(&format!("| {} | {} |", outcome.byte(), outcome.code())), "{}", outcome.code());
+    }
+    for domain in
+        ["raftbank/block/1", "raftbank/request/1", "raftbank/account/1", "raftbank/value/1", "raftbank/pending/1"]
+    {
         assert!(text.contains(&format!("\"{domain}\\n\"")), "{domain}");
     }
 }
@@ -122,7 +127,7 @@ fn bytes_that_are_no_request_say_why() {
         Request::decode(&changed).unwrap_err().to_string()
     };
     assert_eq!(Request::decode(&[]).unwrap_err().to_string(), "the bytes end inside verb");
-    assert!(change(0, 0).contains("verb") && change(0, 6).contains("verb"));
+    assert!(change(0, 0).contains("verb") && change(0, 10).contains("verb"));
     assert!(change(1, 0).contains("id"));
     assert!(change(2, b' ').contains("id: a request id may not contain ' '"), "{}", change(2, b' '));
     assert!(change(5, 0xff).contains("from: not UTF-8"), "{}", change(5, 0xff));

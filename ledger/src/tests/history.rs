@@ -33,9 +33,9 @@ proptest! {
             books.apply(&last);
             let entries = &last.entries;
             for (name, balance) in before {
-                let moved: Balance = entries.iter().map(|entry| effect(entry, &name)).sum();
+                let moved: Balance = entries.iter().map(|entry| effect(entry, &name, None)).sum();
                 prop_assert_eq!(state.balance(&name), Some(balance + moved));
-                prop_assert!(entries.iter().any(|entry| touches(entry, &name)) || moved == 0);
+                prop_assert!(entries.iter().any(|entry| touches(entry, &name, None)) || moved == 0);
             }
         }
         prop_assert!(books.accounts().eq(state.accounts()));

@@ -24,14 +24,18 @@ fn name() -> impl Strategy<Value = Account> {
     "[a-zA-Z0-9._:-]{1,64}".prop_map(|text| account(&text))
 }
 
+fn id() -> impl Strategy<Value = RequestId> {
+    "[a-zA-Z0-9._:-]{1,64}".prop_map(|text| RequestId::parse(&text).unwrap())
+}
+
 /// Any operation at all, however long.
 fn operation() -> impl Strategy<Value = Operation> {
     let money = || prop_oneof![1..=Amount::MAX, 1..=3_u64, Just(Amount::MAX)].prop_map(amount);
-    let memo = prop_oneof![4 => "\\PC{0,40}", 1 => Just("m".repeat(MEMO_BYTES_MAX))];
+    let memo = || prop_oneof![4 => "\\PC{0,40}", 1 => Just("m".repeat(MEMO_BYTES_MAX))];
     let key = prop_oneof![4 => vec(any::<u8>(), 1..20), 1 => Just(vec![1; KEY_BYTES_MAX])];
     prop_oneof![
         name().prop_map(|account| Operation::Open { account }),
-        (name(), name(), money(), memo).prop_map(|(from, to, amount, memo)| Operation::Transfer {
+        (name(), name(), money(), memo()).prop_map(|(from, to, amount, memo)| Operation::Transfer {
             from,
             to,
             amount,
@@ -40,6 +44,15 @@ fn operation() -> impl Strategy<Value = Operation> {
         (name(), money()).prop_map(|(account, amount)| Operation::Credit { account, amount }),
         (name(), money()).prop_map(|(account, amount)| Operation::Debit { account, amount }),
         (key, vec(any::<u8>(), 0..60)).prop_map(|(key, value)| Operation::Put { key, value }),
+        vec((name(), name(), money(), memo()), LEGS_MIN..5).prop_map(|legs| {
+            let leg = |(from, to, amount, memo)| Leg { from, to, amount, memo };
+            Operation::Linked { legs: legs.into_iter().map(leg).collect() }
+        }),
+        (name(), name(), money(), 1..=TIMEOUT_MS_MAX, memo()).prop_map(|(from, to, amount, timeout_ms, memo)| {
+            Operation::Pending { from, to, amount, timeout_ms, memo }
+        }),
+        (id(), prop::option::of(money())).prop_map(|(pending, amount)| Operation::Post { pending, amount }),
+        id().prop_map(|pending| Operation::Void { pending }),
     ]
 }
 
@@ -48,7 +61,7 @@ fn any_request() -> impl Strategy<Value = Request> {
 }
 
 fn any_block() -> impl Strategy<Value = Block> {
-    let entry = (any_request(), 0_u8..6)
+    let entry = (any_request(), 0_u8..11)
         .prop_map(|(request, outcome)| Entry { request, outcome: Outcome::from_byte(outcome).unwrap() });
     let hashes = any::<[[u8; 32]; 4]>().prop_map(|hashes| hashes.map(Hash));
     (vec(entry, 0..3), any::<[u64; 4]>(), hashes, "[a-zA-Z0-9._-]{1,32}", any::<u8>()).prop_map(

@@ -112,7 +112,7 @@ fn an_id_counts_once_for_ever_and_over_all_verbs() {
         request("new", open("erin")),
         request("new", open("erin")),
     ];
-    let executed = state.execute(again);
+    let executed = state.execute(again, 2_000);
     assert_eq!(outcomes(&executed.decisions), ["duplicate", "id_reused", "committed", "duplicate"]);
     assert_eq!(executed.entries.len(), 1);
     assert_eq!(executed.decisions[3], Decision::Duplicate { height: 3, index: 0, outcome: Outcome::Committed });
@@ -137,7 +137,7 @@ proptest! {
         for batch in batches {
             let batch: Vec<Request> =
                 batch.into_iter().map(|(id, operation)| request(&format!("id{id}"), operation)).collect();
-            if state.execute(batch.clone()).entries.is_empty() {
+            if state.execute(batch.clone(), 2_000).entries.is_empty() {
                 continue;
             }
             let (block, decisions) = push(&mut state, batch.clone());
@@ -154,7 +154,7 @@ proptest! {
                 }
             }
         }
-        verifier.compare(state.accounts(), state.values(), state.ids()).unwrap();
+        verifier.compare(state.accounts(), state.values(), state.ids(), state.pendings().rows()).unwrap();
         // The tree that grew block by block is the one that is built from all rows at once.
         State::restore(rows(&state)).unwrap();
     }

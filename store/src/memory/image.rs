@@ -9,7 +9,8 @@ use crate::{
 };
 use raftbank_consensus::{Durable, Entry, HardState, Index, NodeId, Record, Term};
 use raftbank_ledger::{
-    Account, Balance, Block, Delta, Hash, IdRecord, LogTree, RequestId, State, StateRows, Tip, log_tree::peak_places,
+    Account, Balance, Block, Delta, Hash, IdRecord, LogTree, Pending, RequestId, State, StateRows, Tip,
+    log_tree::peak_places,
 };
 use std::collections::BTreeMap;
 
@@ -37,6 +38,7 @@ pub(super) struct Image {
     accounts: BTreeMap<Account, Balance>,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
     ids: BTreeMap<RequestId, IdRecord>,
+    pendings: BTreeMap<RequestId, Pending>,
     pub blocks: BTreeMap<u64, Index>,
     log: BTreeMap<(u8, u64), Hash>,
     peers: BTreeMap<NodeId, u64>,
@@ -69,6 +71,7 @@ impl Image {
             accounts: BTreeMap::new(),
             values: BTreeMap::new(),
             ids: BTreeMap::new(),
+            pendings: BTreeMap::new(),
             blocks: BTreeMap::new(),
             log: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -113,6 +116,7 @@ impl Image {
         self.accounts.extend(delta.accounts.iter().cloned());
         self.values.extend(delta.values.iter().cloned());
         self.ids.extend(delta.ids.iter().cloned());
+        self.pendings.extend(delta.pendings.iter().cloned());
         self.log.extend(delta.log.iter().map(|node| ((node.level, node.index), node.hash)));
         self.blocks.insert(delta.tip.height, index);
         self.tip = delta.tip.clone();
@@ -139,6 +143,7 @@ impl Image {
             accounts: self.accounts.clone(),
             values: self.values.clone(),
             ids: self.ids.clone(),
+            pendings: self.pendings.clone(),
             log: LogTree::from_peaks(size, peaks).expect("a hash for each peak"),
             tip: self.tip.clone(),
             cluster_id: self.meta.cluster_id,

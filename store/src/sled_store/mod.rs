@@ -355,6 +355,11 @@ impl Pending {
             let value = rows::seal(&key, value.clone());
             self.insert(&key, value);
         }
+        for (id, pending) in &delta.pendings {
+            let key = rows::named_key(rows::PENDING, id.as_str().as_bytes());
+            let value = rows::seal_pending(&key, pending);
+            self.insert(&key, value);
+        }
         for (key, value) in rows::seal_ids(delta.tip.height, &delta.ids) {
             self.insert(&key, value);
         }

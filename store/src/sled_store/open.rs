@@ -70,7 +70,7 @@ pub(super) fn open(
         migrate::build_log(&mut engine, &applied, on_progress)?;
     }
     let state_rows = reader::load(&tree, &applied, meta.cluster_id, genesis.header.difficulty, on_progress)?;
-    let rows = (state_rows.accounts.len() + state_rows.values.len()) as u64;
+    let rows = (state_rows.accounts.len() + state_rows.values.len() + state_rows.pendings.len()) as u64;
     on_progress(Progress::Reading { what: "rows, for the state root", done: rows, total: Some(rows) });
     let state = State::restore(state_rows)
         .map_err(|error| tree.corrupt(format!("the stored state is not the one that was written: {error}")))?;

@@ -12,7 +12,7 @@ use crate::{
 };
 use raftbank_consensus::{Entry, Index, Record};
 use raftbank_ledger::{
-    Account, Hash, LogTree, StateRows, Tip,
+    Account, Hash, LogTree, RequestId, StateRows, Tip,
     log_tree::peak_places,
     merkle::{leaf_hash, node_hash},
 };
@@ -154,8 +154,8 @@ pub(super) fn load_applied(tree: &Tree) -> Result<Applied, StoreError> {
         .ok_or_else(|| tree.corrupt("the row that says where the state stands is missing or damaged"))
 }
 
-/// All rows of the state at `applied`. Damage to any row, and a missing row of ids, is found here; missing accounts and values are
-/// found by whoever computes the state root.
+/// All rows of the state at `applied`. Damage to any row, and a missing row of ids, is found here; missing accounts, values and pending transfers
+/// are found by whoever computes the state root.
 pub(super) fn load(
     tree: &Tree,
     applied: &Applied,
@@ -194,6 +194,22 @@ pub(super) fn load(
             }
         }
     }
+    let mut pendings = BTreeMap::new();
+    let mut counter = Counter::new(on_progress, "pending transfers", None);
+    for row in tree.scan_prefix(&[rows::PENDING])? {
+        let (key, value) = row?;
+        let id = std::str::from_utf8(&key[1..]).ok().and_then(|name| RequestId::parse(name).ok());
+        match (id, rows::unseal_pending(&key, &value)) {
+            (Some(id), Some(pending)) => {
+                pendings.insert(id, pending);
+                counter.add(1);
+            }
+            _ => {
+                let id = String::from_utf8_lossy(&key[1..]);
+                return Err(tree.corrupt(format!("the row of pending transfer {id:?} is damaged")));
+            }
+        }
+    }
     let mut ids = BTreeMap::new();
     let mut sum = IdsSum::default();
     let mut counter = Counter::new(on_progress, "request ids", Some(applied.ids.count));
@@ -215,5 +231,5 @@ pub(super) fn load(
         )));
     }
     let log = load_log(tree, &applied.tip)?;
-    Ok(StateRows { accounts, values, ids, log, tip: applied.tip.clone(), cluster_id, difficulty })
+    Ok(StateRows { accounts, values, ids, pendings, log, tip: applied.tip.clone(), cluster_id, difficulty })
 }

@@ -105,8 +105,8 @@ impl Chain {
     /// Appends a block of these requests.
     pub fn block(&mut self, term: Term, requests: Vec<Request>) -> Record {
         let mut state = self.links.last().unwrap().state.clone();
-        let executed = state.execute(requests);
-        let header = executed.seal(&state, term, node(), 2000);
+        let executed = state.execute(requests, 2000);
+        let header = executed.seal(&state, term, node());
         let block = Block { header, entries: executed.entries.clone() };
         let delta = state.commit(executed, &block.header).unwrap();
         let record = Record { index: self.last_index() + 1, term, entry: Some(Entry::from(block.encode())) };

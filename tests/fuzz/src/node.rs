@@ -352,8 +352,8 @@ pub(crate) fn records(script: &mut Script<'_>, first: u64, term: u64, state: &ra
 
 /// A block that fits behind the applied state.
 fn block(script: &mut Script<'_>, state: &raftbank_ledger::State, term: u64) -> Vec<u8> {
-    let executed = state.execute(vec![script.request()]);
-    let header = executed.seal(state, term, names()[1].clone(), 1_700_000_000_000);
+    let executed = state.execute(vec![script.request()], 1_700_000_000_000);
+    let header = executed.seal(state, term, names()[1].clone());
     let nonce = raftbank_ledger::pow::mine(&header, 0, 1 << 20).unwrap_or(0);
     Block { header: raftbank_ledger::Header { nonce, ..header }, entries: executed.entries }.encode()
 }

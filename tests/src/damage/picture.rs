@@ -142,10 +142,11 @@ impl Picture {
 }
 
 fn same_rows(a: &StateRows, b: &StateRows) -> bool {
-    let StateRows { accounts, values, ids, log, tip, cluster_id, difficulty } = a;
+    let StateRows { accounts, values, ids, pendings, log, tip, cluster_id, difficulty } = a;
     *accounts == b.accounts
         && *values == b.values
         && *ids == b.ids
+        && *pendings == b.pendings
         && *log == b.log
         && *tip == b.tip
         && *cluster_id == b.cluster_id

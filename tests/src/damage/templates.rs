@@ -295,8 +295,8 @@ fn voter(dir: &Path, node: &str, term: u64) -> Result<()> {
 /// The next block, mined.
 fn block(state: &mut State, proposer: &NodeName, index: Index, term: u64) -> Result<Record> {
     let request = Request::new(RequestId::parse(&format!("u-{index}"))?, operation(index * 5)?)?;
-    let executed = state.execute(vec![request]);
-    let mut header = executed.seal(state, term, proposer.clone(), state.tip().time_ms + 1);
+    let executed = state.execute(vec![request], state.tip().time_ms + 1);
+    let mut header = executed.seal(state, term, proposer.clone());
     header.nonce = pow::mine(&header, 0, u64::MAX).context("a nonce")?;
     let block = Block { header, entries: executed.entries.clone() };
     state.commit(executed, &block.header)?;

@@ -196,13 +196,14 @@ fn replay(chain: &[Vec<u8>]) -> Result<Replay, Violation> {
             violated!("block {height}: its time is before that of the block before");
         }
         last_time_ms = block.header.time_ms;
+        model.begin(height as u64, last_time_ms);
         for (entry, index) in block.entries.iter().zip(0..) {
             let id = entry.request.id.as_str();
             let told = (height as u64, index, entry.outcome.code().to_owned());
             if let Some(first) = places.insert(id.to_owned(), told) {
                 violated!("{id} stands in the chain twice, first at {first:?}, then in block {height}");
             }
-            let expected = model.execute(height as u64, &entry.request.operation);
+            let expected = model.execute(&entry.request);
             if expected != entry.outcome.code() {
                 violated!("block {height}: {id} is {}, and should be {expected}", entry.outcome.code());
             }
@@ -215,6 +216,11 @@ fn replay(chain: &[Vec<u8>]) -> Result<Replay, Violation> {
         verifier.state().accounts().map(|(account, balance)| (account.as_str().to_owned(), balance)).collect();
     if of_ledger != model.accounts_at(u64::MAX) {
         violated!("the ledger's balances {of_ledger:?} are not the model's {:?}", model.accounts_at(u64::MAX));
+    }
+    let held: BTreeMap<String, i128> =
+        verifier.state().pendings().holders().map(|(account, held)| (account.as_str().to_owned(), held)).collect();
+    if held != model.holds() {
+        violated!("by the ledger {held:?} is held, and by the model {:?}", model.holds());
     }
     Ok(Replay { places, model })
 }

@@ -35,8 +35,8 @@ fn chain() -> Vec<Vec<u8>> {
     for requests in
         [vec![transfer("x", "a", "b", 30), transfer("y", "a", "b", 1_000)], vec![transfer("z", "b", "a", 10)]]
     {
-        let executed = state.execute(requests);
-        let header = executed.seal(&state, 1, NodeName::parse("n1").unwrap(), 5);
+        let executed = state.execute(requests, 5);
+        let header = executed.seal(&state, 1, NodeName::parse("n1").unwrap());
         let header = Header { nonce: pow::mine(&header, 0, 1 << 20).unwrap(), ..header };
         let block = Block { header: header.clone(), entries: executed.entries.clone() };
         chain.push(block.encode());

@@ -64,9 +64,9 @@ impl Bank {
 
     fn push(&mut self, batch: Vec<Request>, number: u64) -> Result<()> {
         let mut state = self.states.last().context("a state")?.clone();
-        let executed = state.execute(batch);
+        let executed = state.execute(batch, 2_000 + number);
         let proposer = NodeName::parse(if number < 4 { "n2" } else { "n3" })?;
-        let header = executed.seal(&state, 3 + number / 4, proposer, 2_000 + number);
+        let header = executed.seal(&state, 3 + number / 4, proposer);
         let nonce = pow::mine(&header, 0, 1 << 20).context("a nonce")?;
         let header = Header { nonce, ..header };
         let block = Block { header, entries: executed.entries.clone() };

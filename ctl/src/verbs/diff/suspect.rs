@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use raftbank_ledger::{Account, Balance, Block, Books, Hash, Operation, Outcome, account_key, balance_hash, effect};
+use raftbank_ledger::{Account, Block, Books, Hash, Operation, Outcome, account_key, balance_hash, postings};
 
 /// Most accounts of a block that are tried.
 const TRIED_MAX: usize = 1_000;
@@ -17,9 +17,9 @@ pub(super) fn of(before: &Books, block: &Block) -> Option<String> {
     if tree.root() == wanted {
         return None;
     }
-    for account in touched(block) {
-        let moved: Balance = block.entries.iter().map(|entry| effect(entry, &account)).sum();
+    for account in touched(&after, block) {
         let was = before.balance(&account).unwrap_or(0);
+        let moved = after.balance(&account).unwrap_or(0).wrapping_sub(was);
         for bit in 0..i128::BITS {
             let flipped = was ^ (1_i128 << bit);
             let leaf: (Hash, Hash) = (account_key(&account), balance_hash(flipped.wrapping_add(moved)));
@@ -38,16 +38,16 @@ pub(super) fn of(before: &Books, block: &Block) -> Option<String> {
 }
 
 /// Accounts whose balances the block sets.
-fn touched(block: &Block) -> BTreeSet<Account> {
+fn touched(after: &Books, block: &Block) -> BTreeSet<Account> {
     let mut accounts = BTreeSet::new();
     for entry in block.entries.iter().filter(|entry| entry.outcome == Outcome::Committed) {
-        match &entry.request.operation {
-            Operation::Transfer { from, to, .. } => accounts.extend([from.clone(), to.clone()]),
-            Operation::Credit { account, .. } | Operation::Debit { account, .. } => {
-                accounts.extend([account.clone(), Account::world()]);
-            }
-            Operation::Open { .. } | Operation::Put { .. } => {}
-        }
+        let pending = match &entry.request.operation {
+            Operation::Post { pending, .. } => after.pendings().get(pending),
+            _ => None,
+        };
+        postings(&entry.request.operation, pending, |account, _| {
+            accounts.insert(account.clone());
+        });
         if accounts.len() >= TRIED_MAX {
             break;
         }

@@ -33,8 +33,8 @@ fn next(state: &State, amount: u64) -> Block {
         memo: String::new(),
     };
     let request = Request::new(RequestId::parse("r1").unwrap(), operation).unwrap();
-    let executed = state.execute(vec![request]);
-    let header = executed.seal(state, 1, NodeName::parse("n1").unwrap(), 2);
+    let executed = state.execute(vec![request], 2);
+    let header = executed.seal(state, 1, NodeName::parse("n1").unwrap());
     let nonce = pow::mine(&header, 0, 1).unwrap();
     Block { header: Header { nonce, ..header }, entries: executed.entries }
 }

@@ -4,7 +4,7 @@ use raftbank_ledger::{
     Account, Amount, Block, Genesis, GenesisAccount, NodeName, Operation, Request, RequestId, State,
 };
 
-use super::{Posting, Range, check, post};
+use super::{Held, Posting, Range, check, post};
 
 fn account(name: &str) -> Account {
     Account::parse(name).expect("an account")
@@ -41,15 +41,15 @@ fn blocks() -> Vec<Block> {
     let requests = operations.into_iter().enumerate().map(|(number, operation)| {
         Request::new(RequestId::parse(&format!("r{number}")).expect("an id"), operation).expect("a request")
     });
-    let executed = state.execute(requests.collect());
-    let header = executed.seal(&state, 1, NodeName::parse("n1").expect("a name"), 2);
+    let executed = state.execute(requests.collect(), 2);
+    let header = executed.seal(&state, 1, NodeName::parse("n1").expect("a name"));
     vec![first, Block { header, entries: executed.entries }]
 }
 
 fn postings(name: &str, opening: i128, blocks: &[Block]) -> Vec<Posting> {
-    let (mut found, mut balance) = (Vec::new(), opening);
+    let (mut found, mut balance, mut held) = (Vec::new(), opening, Held::new());
     for block in blocks {
-        post(&account(name), block, &mut balance, &mut |posting| found.push(posting));
+        post(&account(name), block, &mut held, &mut balance, &mut |posting| found.push(posting));
     }
     found
 }

@@ -106,8 +106,8 @@ fn genesis() -> Genesis {
 
 fn blocks(genesis: &Block, requests: &[Request]) -> Vec<Vec<u8>> {
     let (state, _) = raftbank_ledger::State::new(genesis).expect("begins a chain");
-    let executed = state.execute(requests.to_vec());
-    let header = executed.seal(&state, 1, NodeName::parse("n1").expect("a name"), 2_000);
+    let executed = state.execute(requests.to_vec(), 2_000);
+    let header = executed.seal(&state, 1, NodeName::parse("n1").expect("a name"));
     vec![genesis.encode(), Block { header, entries: executed.entries }.encode()]
 }
 

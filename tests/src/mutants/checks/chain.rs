@@ -79,8 +79,8 @@ impl Chain {
 
     /// The next block, not appended.
     pub fn build(&self, batch: Vec<Request>, time_ms: u64) -> Result<(Block, Vec<Decision>)> {
-        let executed = self.state().execute(batch);
-        let header = executed.seal(self.state(), 1, NodeName::parse("n1")?, time_ms);
+        let executed = self.state().execute(batch, time_ms);
+        let header = executed.seal(self.state(), 1, NodeName::parse("n1")?);
         let nonce = pow::mine(&header, 0, 1 << 20).context("a nonce")?;
         Ok((Block { header: Header { nonce, ..header }, entries: executed.entries }, executed.decisions))
     }
@@ -90,7 +90,8 @@ impl Chain {
         let time_ms = TIME_MS + self.last_index();
         let (block, decisions) = self.build(batch, time_ms)?;
         let mut state = self.state().clone();
-        let executed = state.execute(block.entries.iter().map(|entry| entry.request.clone()).collect());
+        let batch = block.entries.iter().map(|entry| entry.request.clone()).collect();
+        let executed = state.execute(batch, block.header.time_ms);
         let delta = state.commit(executed, &block.header)?;
         self.records.push(Record { index: self.last_index() + 1, term: 1, entry: Some(Entry::from(block.encode())) });
         self.states.push(state);
@@ -122,6 +123,7 @@ impl Chain {
             accounts: state.accounts().map(|(account, balance)| (account.clone(), balance)).collect(),
             values: state.values().map(|(key, value)| (key.to_vec(), value.to_vec())).collect(),
             ids: state.ids().map(|(id, record)| (id.clone(), record.clone())).collect(),
+            pendings: state.pendings().rows().clone(),
             log: state.log().clone(),
             tip: state.tip().clone(),
             cluster_id: state.cluster_id(),

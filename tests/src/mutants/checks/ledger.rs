@@ -31,7 +31,7 @@ fn an_id_is_never_forgotten() -> Result<()> {
     for _ in 0..LATER {
         chain.grow()?;
     }
-    let decisions = chain.state().execute(vec![first]).decisions;
+    let decisions = chain.state().execute(vec![first], 0).decisions;
     ensure!(matches!(decisions[..], [Decision::Duplicate { height: 1, .. }]), "{LATER} blocks later: {decisions:?}");
     Ok(())
 }
@@ -82,9 +82,9 @@ fn every_node_decides_the_same() -> Result<()> {
             .enumerate()
             .map(|(at, operation)| request(&format!("id-{at}"), operation))
             .collect::<Result<_>>()?;
-    let first = chain.state().execute(batch.clone()).decisions;
+    let first = chain.state().execute(batch.clone(), 0).decisions;
     for node in 2..6 {
-        let other = chain.state().execute(batch.clone()).decisions;
+        let other = chain.state().execute(batch.clone(), 0).decisions;
         ensure!(first == other, "node 1 says {first:?}, node {node} {other:?}");
     }
     Ok(())
@@ -154,8 +154,11 @@ fn every_stored_value_is_verified() -> Result<()> {
     let mut chain = Chain::new(0)?;
     chain.push(vec![request("put", put("key", "value"))?])?;
     let (verifier, state) = (chain.verifier()?, chain.state());
-    verifier.compare(state.accounts(), state.values(), state.ids())?;
+    verifier.compare(state.accounts(), state.values(), state.ids(), state.pendings().rows())?;
     let values = state.values().map(|(key, value)| (key, if key == b"key" { &b"other"[..] } else { value }));
-    ensure!(verifier.compare(state.accounts(), values, state.ids()).is_err(), "a value that was altered verifies");
+    ensure!(
+        verifier.compare(state.accounts(), values, state.ids(), state.pendings().rows()).is_err(),
+        "a value that was altered verifies"
+    );
     Ok(())
 }
