@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use raftbankd::args::Args;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     match raftbankd::server::run(&args) {

@@ -1,11 +1,13 @@
-//! Execution of a batch: what it does to balances, values, pending transfers and ids, computed over the bank without touching it.
+//! Execution of a batch: what it does to balances, values, pending transfers and ids, computed over the bank without
+//! touching it.
 
 mod moves;
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use crate::amount::{BALANCE_MAX, Balance};
-use crate::block::Entry;
+use crate::block::{BLOCK_REQUESTS_MAX, Entry, Header, entries_of, put_entry};
 use crate::hash::Hash;
 use crate::merkle;
 use crate::names::{Account, RequestId};
@@ -13,6 +15,7 @@ use crate::outcome::{Outcome, Refusal};
 use crate::pending::{self, Pending, PendingChanges, PendingRun, Pendings};
 use crate::request::{Operation, Request};
 use crate::smt::{Smt, StateProof};
+use crate::table::Table;
 use crate::violation::Violation;
 
 const ACCOUNT_DOMAIN: &[u8] = b"raftbank/account/1\n";
@@ -57,8 +60,6 @@ pub enum Decision {
 /// What a batch does to a state, not yet done.
 #[derive(Clone, Debug)]
 pub struct Executed {
-    /// The block's entries: repeats and reused ids are left out.
-    pub entries: Vec<Entry>,
     /// One for each request of the batch, in its order.
     pub decisions: Vec<Decision>,
     /// RFC 6962 root of the entries.
@@ -69,17 +70,73 @@ pub struct Executed {
     /// Time of the block: it decides which pending transfers have expired.
     pub(crate) time_ms: u64,
     pub(crate) pendings: PendingChanges,
-    accounts: BTreeMap<Account, Balance>,
+    /// Canonical bytes of the block's entries, each after its length; empty if the block was made elsewhere.
+    body: Vec<u8>,
+    accounts: Table<Account, Slot>,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
-    ids: BTreeMap<RequestId, IdRecord>,
+    ids: Table<RequestId, IdRecord>,
     tree: Smt,
 }
 
-impl Executed {
-    /// The accounts whose balance changes, in order.
-    pub fn accounts_changed(&self) -> impl Iterator<Item = &Account> {
-        self.accounts.keys()
+/// An account's balance while a block is executed.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// Before the block; `None` for an account that was not there.
+    before: Option<Balance>,
+    /// What the block has made of it, if anything.
+    after: Option<Balance>,
+}
+
+/// Where and when a batch is executed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Height of its block.
+    pub height: u64,
+    /// Time of its block.
+    pub time_ms: u64,
+    /// What nobody knew when the requests were made up.
+    pub seed: u64,
+}
+
+impl Place {
+    /// For the block behind the one with this hash.
+    pub fn behind(hash: &Hash, height: u64, time_ms: u64) -> Self {
+        // Its first bits are zero, by its difficulty.
+        let [.., a, b, c, d, e, f, g, h] = hash.0;
+        Self { height, time_ms, seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]) }
     }
+}
+
+impl Executed {
+    /// The accounts whose balance changes, with that before and that after. In no particular order.
+    pub fn accounts_changed(&self) -> impl Iterator<Item = (&Account, Option<Balance>, Balance)> {
+        changed(&self.accounts).map(|(account, slot, after)| (account, slot.before, after))
+    }
+
+    /// How many requests are in the block: repeats and reused ids are left out.
+    pub fn requests(&self) -> usize {
+        self.ids.rows().len()
+    }
+
+    /// Canonical bytes of the block with this header.
+    ///
+    /// # Panics
+    /// If this is what a block does that was made elsewhere.
+    pub fn block_bytes(&self, header: &Header) -> Vec<u8> {
+        assert!(!self.body.is_empty(), "a block that was made here");
+        let mut bytes = header.encode();
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
+    /// The block's entries. Empty if the block was made elsewhere.
+    pub fn entries(&self) -> Vec<Entry> {
+        entries_of(&self.body).expect("what was just written")
+    }
+}
+
+fn changed(accounts: &Table<Account, Slot>) -> impl Iterator<Item = (&Account, &Slot, Balance)> {
+    accounts.rows().iter().filter_map(|(account, slot)| slot.after.map(|after| (account, slot, after)))
 }
 
 /// What a batch has changed.
@@ -113,7 +170,11 @@ impl Bank {
         ids: BTreeMap<RequestId, IdRecord>,
         pendings: BTreeMap<RequestId, Pending>,
     ) -> Self {
-        let tree = Smt::default().update(leaves(&accounts, &values, &pendings));
+        let tree = Smt::default().update(leaves(
+            accounts.iter().map(|(account, balance)| (account, *balance)),
+            &values,
+            &pendings,
+        ));
         let ids = if planted!(IdsLostAtRestart) { BTreeMap::new() } else { ids };
         Self { accounts, values, ids, pendings: Pendings::new(pendings), tree }
     }
@@ -133,16 +194,27 @@ impl Bank {
         self.tree.root()
     }
 
-    /// Executes a batch as the block at `height` of this time, on top of the blocks before it that are executed and not yet adopted
-    /// (the oldest first).
-    pub fn run(&self, height: u64, time_ms: u64, under: &[&Executed], batch: Vec<Request>) -> Executed {
+    /// Executes a batch as the next block, on top of the blocks before it that are executed and not yet adopted (the oldest
+    /// first). `root` is the transaction root of a block that was made elsewhere; without it the block is made here.
+    pub fn run<R: Borrow<Request>>(
+        &self,
+        place: Place,
+        under: &[&Executed],
+        batch: impl IntoIterator<Item = R>,
+        root: Option<Hash>,
+    ) -> Executed {
+        let Place { height, time_ms, seed } = place;
+        let batch = batch.into_iter();
+        let capacity = batch.size_hint().0.min(BLOCK_REQUESTS_MAX);
         let pendings = PendingRun::new(&self.pendings, under, time_ms);
-        let mut run = Run { bank: self, under, accounts: BTreeMap::new(), values: BTreeMap::new(), pendings };
-        let mut ids: BTreeMap<RequestId, IdRecord> = BTreeMap::new();
-        let (mut entries, mut decisions) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        let mut leaves_hashed = Vec::with_capacity(batch.len());
-        let mut bytes = Vec::new();
+        let accounts = Table::new(seed, capacity.saturating_mul(2).min(self.accounts.len() + capacity));
+        let mut run = Run { bank: self, under, accounts, values: BTreeMap::new(), pendings };
+        let mut ids: Table<RequestId, IdRecord> = Table::new(seed, capacity);
+        let mut decisions = Vec::with_capacity(capacity);
+        let mut leaves_hashed = Vec::new();
+        let mut body = Vec::new();
         for request in batch {
+            let request = request.borrow();
             let earlier = ids.get(&request.id).filter(|_| !planted!(RepeatInBlockTwice));
             let known = earlier.or_else(|| {
                 under.iter().rev().find_map(|below| below.ids.get(&request.id)).or_else(|| self.ids.get(&request.id))
@@ -151,26 +223,29 @@ impl Bank {
                 decisions.push(repeat(record, request.digest()));
                 continue;
             }
-            let outcome = match run.apply(&request) {
+            let outcome = match run.apply(request) {
                 Ok(()) => Outcome::Committed,
                 Err(refusal) => Outcome::Refused(refusal),
             };
-            let index = u32::try_from(entries.len()).expect("batches are bounded");
-            ids.insert(request.id.clone(), IdRecord { height, index, digest: request.digest(), outcome });
+            let index = u32::try_from(ids.rows().len()).expect("batches are bounded");
+            let digest = if root.is_none() {
+                let (entry, digest) = put_entry(&mut body, request, outcome);
+                leaves_hashed.push(merkle::leaf_hash(&body[entry..]));
+                digest
+            } else {
+                request.digest()
+            };
+            ids.push(request.id.clone(), IdRecord { height, index, digest, outcome });
             decisions.push(Decision::Included { index, outcome });
-            let entry = Entry { request, outcome };
-            bytes.clear();
-            entry.encode_into(&mut bytes);
-            leaves_hashed.push(merkle::leaf_hash(&bytes));
-            entries.push(entry);
         }
         let Run { accounts, values, pendings: PendingRun { changes: pendings, .. }, .. } = run;
-        let changed = leaves(&accounts, &values, &pendings.rows);
+        let balances = changed(&accounts).map(|(account, _, after)| (account, after));
+        let changed = leaves(balances, &values, &pendings.rows);
         let tree = under.last().map_or(&self.tree, |below| &below.tree).update(changed);
         Executed {
-            transaction_root: merkle::root(&leaves_hashed),
+            transaction_root: root.unwrap_or_else(|| merkle::root(&leaves_hashed)),
             state_root: tree.root(),
-            entries,
+            body,
             decisions,
             height,
             time_ms,
@@ -189,20 +264,26 @@ impl Bank {
     /// does not have. Nothing is changed then.
     pub fn adopt(&mut self, executed: Executed) -> Result<Changes, Violation> {
         // Double entry: what one account gains another loses.
-        let moved: Balance = executed
-            .accounts
-            .iter()
-            .map(|(account, balance)| balance - self.accounts.get(account).copied().unwrap_or(0))
-            .sum();
+        self.check_holds(&executed)?;
+        let accounts: Vec<(Account, Balance)> =
+            changed(&executed.accounts).map(|(account, _, after)| (account.clone(), after)).collect();
+        // Each account is looked up once: what it was is what makes room for what it is.
+        let before: Vec<Option<Balance>> =
+            accounts.iter().map(|(account, after)| self.accounts.insert(account.clone(), *after)).collect();
+        let changes = accounts.iter().zip(&before).map(|((_, after), before)| after - before.unwrap_or(0));
+        let moved: Balance = changes.sum();
         if moved != 0 {
+            for ((account, _), before) in accounts.iter().zip(before) {
+                match before {
+                    Some(balance) => self.accounts.insert(account.clone(), balance),
+                    None => self.accounts.remove(account),
+                };
+            }
             return Err(Violation::Unbalanced(moved));
         }
-        self.check_holds(&executed)?;
         self.tree = executed.tree;
-        let accounts: Vec<_> = executed.accounts.into_iter().collect();
         let values: Vec<_> = executed.values.into_iter().collect();
-        let ids: Vec<_> = executed.ids.into_iter().collect();
-        self.accounts.extend(accounts.iter().cloned());
+        let ids = executed.ids.into_rows();
         self.values.extend(values.iter().cloned());
         self.ids.extend(ids.iter().cloned());
         if planted!(IdExpires) {
@@ -218,9 +299,10 @@ impl Bank {
             return Ok(());
         }
         self.pendings.check_changes(changes)?;
-        for account in executed.accounts.keys().chain(changes.held.keys()) {
+        for account in changed(&executed.accounts).map(|row| row.0).chain(changes.held.keys()) {
             let held = changes.held.get(account).copied().unwrap_or_else(|| self.pendings.held(account));
-            let balance = executed.accounts.get(account).copied().or_else(|| self.balance(account)).unwrap_or(0);
+            let after = executed.accounts.get(account).and_then(|slot| slot.after);
+            let balance = after.or_else(|| self.balance(account)).unwrap_or(0);
             pending::within(account, balance, held)?;
         }
         Ok(())
@@ -237,12 +319,12 @@ fn repeat(record: &IdRecord, digest: Hash) -> Decision {
 }
 
 /// The leaves of the state tree for these accounts, values and pending transfers.
-fn leaves(
-    accounts: &BTreeMap<Account, Balance>,
+fn leaves<'a>(
+    accounts: impl Iterator<Item = (&'a Account, Balance)>,
     values: &BTreeMap<Vec<u8>, Vec<u8>>,
     pendings: &BTreeMap<RequestId, Pending>,
 ) -> Vec<(Hash, Hash)> {
-    let balances = accounts.iter().map(|(account, balance)| (account_key(account), balance_hash(*balance)));
+    let balances = accounts.map(|(account, balance)| (account_key(account), balance_hash(balance)));
     let values = values.iter().map(|(key, value)| (value_key(key), Hash::of(&[value])));
     balances.chain(values).chain(pending::leaves(pendings)).collect()
 }
@@ -266,31 +348,39 @@ pub(crate) fn value_key(key: &[u8]) -> Hash {
 struct Run<'a> {
     bank: &'a Bank,
     under: &'a [&'a Executed],
-    accounts: BTreeMap<Account, Balance>,
+    accounts: Table<Account, Slot>,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
     pendings: PendingRun<'a>,
 }
 
 impl Run<'_> {
-    fn balance(&self, account: &Account) -> Option<Balance> {
-        let below = || self.under.iter().rev().find_map(|below| below.accounts.get(account).copied());
-        self.accounts.get(account).copied().or_else(below).or_else(|| self.bank.balance(account))
+    /// Where the account's balance stands in this run; it is looked up in the bank once.
+    fn slot(&mut self, account: &Account) -> usize {
+        if let Some(place) = self.accounts.place(account) {
+            return place;
+        }
+        let below = self.under.iter().rev().find_map(|below| below.accounts.get(account)?.after);
+        let before = below.or_else(|| self.bank.balance(account));
+        self.accounts.push(account.clone(), Slot { before, after: None })
     }
 
-    fn set(&mut self, account: &Account, balance: Balance) {
-        match self.accounts.get_mut(account) {
-            Some(slot) => *slot = balance,
-            None => drop(self.accounts.insert(account.clone(), balance)),
-        }
+    fn at(&self, slot: usize) -> Option<Balance> {
+        let Slot { before, after } = self.accounts.at(slot);
+        after.or(*before)
+    }
+
+    fn set(&mut self, slot: usize, balance: Balance) {
+        self.accounts.at_mut(slot).after = Some(balance);
     }
 
     fn apply(&mut self, request: &Request) -> Result<(), Refusal> {
         match &request.operation {
             Operation::Open { account } => {
-                if self.balance(account).is_some() {
+                let slot = self.slot(account);
+                if self.at(slot).is_some() {
                     return Err(Refusal::AccountExists);
                 }
-                self.set(account, 0);
+                self.set(slot, 0);
                 Ok(())
             }
             Operation::Transfer { from, to, amount, .. } => self.transfer(from, to, (*amount).into()),
@@ -310,22 +400,29 @@ impl Run<'_> {
     }
 
     fn transfer(&mut self, from: &Account, to: &Account, amount: Balance) -> Result<(), Refusal> {
-        let (payer, payee) = self.check_transfer(from, to, amount)?;
+        let [(from, payer), (to, payee)] = self.check_transfer(from, to, amount)?;
         self.set(from, payer - amount);
         self.set(to, payee + amount);
         Ok(())
     }
 
-    /// The balances of both, if this much can be moved between them.
-    fn check_transfer(&self, from: &Account, to: &Account, amount: Balance) -> Result<(Balance, Balance), Refusal> {
+    /// Place and balance of both, if this much can be moved between them.
+    fn check_transfer(
+        &mut self,
+        from: &Account,
+        to: &Account,
+        amount: Balance,
+    ) -> Result<[(usize, Balance); 2], Refusal> {
         if from == to {
             return Err(Refusal::SameAccount);
         }
-        let payer = self.balance(from).ok_or(Refusal::UnknownAccount)?;
+        let from_slot = self.slot(from);
+        let payer = self.at(from_slot).ok_or(Refusal::UnknownAccount)?;
         if planted!(RefusalByChance, flips) && payer < amount && !from.is_world() {
             return Err(Refusal::InsufficientFunds);
         }
-        let payee = self.balance(to).ok_or(Refusal::UnknownAccount)?;
+        let to_slot = self.slot(to);
+        let payee = self.at(to_slot).ok_or(Refusal::UnknownAccount)?;
         let funds = if planted!(FundsOfBlockBefore) { self.bank.balance(from).unwrap_or(0) } else { payer };
         if !from.is_world() && funds - self.pendings.held(from) < amount {
             return Err(Refusal::InsufficientFunds);
@@ -333,6 +430,6 @@ impl Run<'_> {
         if payee + amount > BALANCE_MAX {
             return Err(Refusal::BalanceOverflow);
         }
-        Ok((payer, payee))
+        Ok([(from_slot, payer), (to_slot, payee)])
     }
 }

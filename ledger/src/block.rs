@@ -16,6 +16,9 @@ pub const HEADER_VERSION: u32 = 1;
 /// Longest entry, in bytes: a value, a key, an id and their prefixes, with room.
 const ENTRY_BYTES_MAX: usize = VALUE_BYTES_MAX + MEMO_BYTES_MAX + 1_024;
 
+/// Shortest entry with its lengths, in bytes: an `open` with the shortest id and name.
+const ENTRY_BYTES_LEAST: usize = 4 + 4 + 1 + 2 + 2 + 1;
+
 const BLOCK_DOMAIN: &[u8] = b"raftbank/block/1\n";
 
 /// A block's header. Its layout is final for version 1.
@@ -180,6 +183,20 @@ impl Block {
     /// # Errors
     /// Anything that [`Block::encode`] would not have written, or that exceeds the bounds.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::read(bytes, |_| ())
+    }
+
+    /// The same, with the transaction root of the entries, hashed as they stand in the bytes.
+    ///
+    /// # Errors
+    /// As [`Block::decode`].
+    pub fn decode_hashed(bytes: &[u8]) -> Result<(Self, Hash), DecodeError> {
+        let mut leaves = Vec::new();
+        let block = Self::read(bytes, |entry| leaves.push(merkle::leaf_hash(entry)))?;
+        Ok((block, merkle::root(&leaves)))
+    }
+
+    fn read(bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<Self, DecodeError> {
         if bytes.len() > BLOCK_BYTES_MAX {
             let why = format!("{} bytes; at most {BLOCK_BYTES_MAX} are allowed", bytes.len());
             return Err(DecodeError::field("block", why));
@@ -191,9 +208,11 @@ impl Block {
             let why = format!("{count}; at most {BLOCK_REQUESTS_MAX} are allowed");
             return Err(DecodeError::field("request count", why));
         }
-        let mut entries = Vec::new();
+        let mut entries = Vec::with_capacity(count.min(reader.0.len() / ENTRY_BYTES_LEAST));
         for _ in 0..count {
-            entries.push(Entry::decode(reader.bytes32(ENTRY_BYTES_MAX, "entry")?)?);
+            let entry = reader.bytes32(ENTRY_BYTES_MAX, "entry")?;
+            entries.push(Entry::decode(entry)?);
+            each(entry);
         }
         reader.end()?;
         Ok(Self { header, entries })
@@ -203,6 +222,27 @@ impl Block {
     pub fn hash(&self) -> Hash {
         self.header.hash()
     }
+}
+
+/// Appends an entry after its length. Returns where the entry begins, and what its id stands for.
+pub(crate) fn put_entry(out: &mut Vec<u8>, request: &Request, outcome: Outcome) -> (usize, Hash) {
+    let start = out.len() + 4;
+    let mut digest = Hash::ZERO;
+    put_prefixed32(out, |out| {
+        put_prefixed32(out, |out| digest = request.encode_digested(out));
+        out.push(outcome.byte());
+    });
+    (start, digest)
+}
+
+/// The entries behind a block's header, each after its length.
+pub(crate) fn entries_of(bytes: &[u8]) -> Result<Vec<Entry>, DecodeError> {
+    let mut reader = Reader(bytes);
+    let mut entries = Vec::new();
+    while !reader.0.is_empty() {
+        entries.push(Entry::decode(reader.bytes32(ENTRY_BYTES_MAX, "entry")?)?);
+    }
+    Ok(entries)
 }
 
 /// The hash of an encoded block, without reading more of it than its header. For bytes that are known to be a block:

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Amount, AmountError};
-use crate::bank::Bank;
+use crate::bank::{Bank, Place};
 use crate::block::{Block, Entry, HEADER_VERSION, Header, transaction_root};
 use crate::bytes::{DecodeError, Reader, put_text8};
 use crate::hash::Hash;
@@ -169,8 +169,9 @@ impl Genesis {
             batch.push(request);
             labels.push(label);
         }
-        let executed = Bank::default().run(0, self.time_ms, &[], batch);
-        for (entry, what) in executed.entries.iter().zip(labels) {
+        let executed = Bank::default().run(Place { height: 0, time_ms: self.time_ms, seed: 0 }, &[], batch, None);
+        let entries = executed.entries();
+        for (entry, what) in entries.iter().zip(labels) {
             if let Outcome::Refused(refusal) = entry.outcome {
                 return Err(GenesisError::Refused { what, why: refusal.to_string() });
             }
@@ -183,13 +184,13 @@ impl Genesis {
             term: 0,
             proposer: NodeName::parse(PROPOSER)?,
             time_ms: self.time_ms,
-            request_count: u32::try_from(executed.entries.len()).unwrap_or(u32::MAX),
+            request_count: u32::try_from(entries.len()).unwrap_or(u32::MAX),
             transaction_root: executed.transaction_root,
             state_root: executed.state_root,
             difficulty: self.difficulty,
             nonce: 0,
         };
-        let block = Block { header, entries: executed.entries };
+        let block = Block { header, entries };
         // What cannot be read back must not be written.
         Block::decode(&block.encode()).map_err(|error| GenesisError::TooLarge(error.to_string()))?;
         Ok(block)

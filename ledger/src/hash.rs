@@ -4,7 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
+
+const BLOCK_BYTES: usize = 64;
+/// What fits into two blocks with its padding: a byte 0x80 and the length in eight bytes.
+const SHORT_BYTES_MAX: usize = 2 * BLOCK_BYTES - 9;
+/// FIPS 180-4 §5.3.3.
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// A SHA-256 value; shown as lower-case hexadecimal.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,6 +24,34 @@ impl Hash {
 
     /// The SHA-256 of these parts, one after the other.
     pub fn of(parts: &[&[u8]]) -> Self {
+        let length = parts.iter().map(|part| part.len()).sum();
+        if length <= SHORT_BYTES_MAX { Self::of_short(parts, length) } else { Self::of_long(parts) }
+    }
+
+    /// Nearly all that is hashed is a node of a tree: one or two blocks. Padded in place (FIPS 180-4 §5.1.1), they cost a
+    /// third less than by way of the general interface and its buffer.
+    fn of_short(parts: &[&[u8]], length: usize) -> Self {
+        let mut blocks = [[0; BLOCK_BYTES]; 2];
+        let used = if length < BLOCK_BYTES - 8 { 1 } else { 2 };
+        let bytes = blocks.as_flattened_mut();
+        let mut at = 0;
+        for part in parts {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        bytes[at] = 0x80;
+        let bits = 8 * length as u64;
+        bytes[used * BLOCK_BYTES - 8..used * BLOCK_BYTES].copy_from_slice(&bits.to_be_bytes());
+        let mut state = INITIAL;
+        compress256(&mut state, &blocks[..used]);
+        let mut hash = [0; 32];
+        for (word, bytes) in state.iter().zip(hash.chunks_exact_mut(4)) {
+            bytes.copy_from_slice(&word.to_be_bytes());
+        }
+        Self(hash)
+    }
+
+    fn of_long(parts: &[&[u8]]) -> Self {
         let mut hasher = Sha256::new();
         for part in parts {
             hasher.update(part);
@@ -61,5 +97,25 @@ impl FromStr for Hash {
             *byte = u8::from_str_radix(digits, 16).map_err(|_| HashError)?;
         }
         Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::{Hash, SHORT_BYTES_MAX};
+
+    #[test]
+    fn short_and_long_are_the_librarys_however_they_are_cut() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in 0..SHORT_BYTES_MAX + 70 {
+            let wanted: [u8; 32] = Sha256::digest(&bytes[..length]).into();
+            for cut in [0, 1, length / 2, length] {
+                let (front, back) = bytes[..length].split_at(cut.min(length));
+                assert_eq!(Hash::of(&[front, &[], back]).0, wanted, "{length} bytes cut at {cut}");
+            }
+        }
+        assert_eq!(Hash::of(&[]).0[..], Sha256::digest([])[..]);
     }
 }

@@ -25,6 +25,7 @@ pub mod pow;
 mod request;
 mod smt;
 mod state;
+mod table;
 #[cfg(test)]
 mod tests;
 mod verify;

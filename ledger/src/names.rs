@@ -1,9 +1,11 @@
-//! Names: accounts, request ids and nodes. Each is checked once, when it is made; its copies share their text.
+//! Names: accounts, request ids and nodes. Each is checked once, when it is made; its copies do not allocate.
 
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+
+use arrayvec::ArrayString;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// Why a name is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,11 +39,11 @@ pub enum NameError {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $what:literal, $max:literal, $others:literal) => {
+    ($(#[$doc:meta])* $type:ident($text:ty, $make:expr), $what:literal, $max:literal, $others:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(Arc<str>);
+        pub struct $type($text);
 
         impl $type {
             /// Longest name, in bytes.
@@ -52,7 +54,7 @@ macro_rules! name {
             /// # Errors
             /// Empty, too long, or a character outside the alphabet.
             pub fn parse(text: &str) -> Result<Self, NameError> {
-                check($what, text, $max, $others).map(|()| Self(text.into()))
+                check($what, text, $max, $others).map(|()| Self($make(text)))
             }
 
             /// The name as text.
@@ -63,7 +65,7 @@ macro_rules! name {
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
@@ -71,7 +73,7 @@ macro_rules! name {
             type Error = NameError;
 
             fn try_from(text: String) -> Result<Self, NameError> {
-                check($what, &text, $max, $others).map(|()| Self(text.into()))
+                Self::parse(&text)
             }
         }
 
@@ -85,15 +87,15 @@ macro_rules! name {
 
 name!(
     /// An account's name: 1–64 of `a-z A-Z 0-9 . _ : -`.
-    Account, "an account name", 64, "._:-"
+    Account(SmolStr, SmolStr::new), "an account name", 64, "._:-"
 );
 name!(
     /// A request's id: 1–64 of `a-z A-Z 0-9 . _ : -`; unique over all verbs, for ever.
-    RequestId, "a request id", 64, "._:-"
+    RequestId(ArrayString<64>, in_place), "a request id", 64, "._:-"
 );
 name!(
     /// A member's name: 1–32 of `a-z A-Z 0-9 . _ -`.
-    NodeName, "a node id", 32, "._-"
+    NodeName(SmolStr, SmolStr::new), "a node id", 32, "._-"
 );
 
 impl Account {
@@ -102,14 +104,18 @@ impl Account {
 
     /// The account `world`.
     pub fn world() -> Self {
-        static WORLD: LazyLock<Account> = LazyLock::new(|| Account(Account::WORLD.into()));
-        WORLD.clone()
+        Self(SmolStr::new_static(Self::WORLD))
     }
 
     /// True for `world`.
     pub fn is_world(&self) -> bool {
         self.as_str() == Self::WORLD
     }
+}
+
+/// A text that was checked to be short enough.
+fn in_place(text: &str) -> ArrayString<64> {
+    ArrayString::from(text).expect("at most 64 bytes")
 }
 
 fn check(what: &'static str, text: &str, max: usize, others: &'static str) -> Result<(), NameError> {

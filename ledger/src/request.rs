@@ -194,6 +194,15 @@ impl Request {
         self.put_arguments(out);
     }
 
+    /// Appends canonical bytes, and tells what the id stands for (see [`Request::digest`]).
+    pub(crate) fn encode_digested(&self, out: &mut Vec<u8>) -> Hash {
+        out.push(self.verb_byte());
+        put_text8(out, self.id.as_str());
+        let arguments = out.len();
+        self.put_arguments(out);
+        Hash::of(&[DIGEST_DOMAIN, &[self.verb_byte()], &out[arguments..]])
+    }
+
     /// Reads canonical bytes.
     ///
     /// # Errors

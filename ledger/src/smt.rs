@@ -77,13 +77,35 @@ impl StateProof {
 /// A tree. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Smt {
-    root: Option<Arc<Node>>,
+    root: Subtree,
+}
+
+/// A subtree with its hash. The hash stands beside the pointer and not behind it: to hash a branch anew, the side that did
+/// not change need not be fetched from memory.
+#[derive(Clone, Debug, Default)]
+struct Subtree {
+    hash: Hash,
+    node: Node,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Node {
+    #[default]
+    Empty,
+    Leaf(Arc<Leaf>),
+    Branch(Arc<Branch>),
 }
 
 #[derive(Debug)]
-enum Node {
-    Leaf { key: Hash, value: Hash, hash: Hash },
-    Branch { left: Option<Arc<Node>>, right: Option<Arc<Node>>, hash: Hash },
+struct Leaf {
+    key: Hash,
+    value: Hash,
+}
+
+#[derive(Debug)]
+struct Branch {
+    left: Subtree,
+    right: Subtree,
 }
 
 /// A key and the hash of its new value.
@@ -92,22 +114,23 @@ type Change = (Hash, Hash);
 impl Smt {
     /// The root hash; zero for the empty tree.
     pub fn root(&self) -> Hash {
-        hash(self.root.as_ref())
+        self.root.hash
     }
 
     /// What is under `key`, with the hashes that lead from there to the root.
     pub fn prove(&self, key: &Hash) -> StateProof {
         let mut siblings = Vec::new();
-        let mut node = self.root.as_ref();
+        let mut node = &self.root.node;
         let end = loop {
-            match node.map(AsRef::as_ref) {
-                None => break PlaceInTree::Empty,
-                Some(Node::Leaf { key: found, value, .. }) if found == key => break PlaceInTree::Value(*value),
-                Some(Node::Leaf { key, value, .. }) => break PlaceInTree::Other { key: *key, value: *value },
-                Some(Node::Branch { left, right, .. }) => {
+            match node {
+                Node::Empty => break PlaceInTree::Empty,
+                Node::Leaf(leaf) if leaf.key == *key => break PlaceInTree::Value(leaf.value),
+                Node::Leaf(leaf) => break PlaceInTree::Other { key: leaf.key, value: leaf.value },
+                Node::Branch(branch) => {
+                    let Branch { left, right } = branch.as_ref();
                     let (next, sibling) = if bit(key, siblings.len()) { (right, left) } else { (left, right) };
-                    siblings.push(hash(sibling.as_ref()));
-                    node = next.as_ref();
+                    siblings.push(sibling.hash);
+                    node = &next.node;
                 }
             }
         };
@@ -121,19 +144,12 @@ impl Smt {
         changes.reverse();
         changes.sort_by_key(|(key, _)| *key);
         changes.dedup_by_key(|(key, _)| *key);
-        Self { root: set(self.root.as_ref(), &changes, 0) }
+        Self { root: set(&self.root, &changes, 0) }
     }
 }
 
-fn hash(node: Option<&Arc<Node>>) -> Hash {
-    match node.map(AsRef::as_ref) {
-        None => Hash::ZERO,
-        Some(Node::Leaf { hash, .. } | Node::Branch { hash, .. }) => *hash,
-    }
-}
-
-fn leaf((key, value): &Change) -> Arc<Node> {
-    Arc::new(Node::Leaf { key: *key, value: *value, hash: leaf_hash(key, value) })
+fn leaf((key, value): &Change) -> Subtree {
+    Subtree { hash: leaf_hash(key, value), node: Node::Leaf(Arc::new(Leaf { key: *key, value: *value })) }
 }
 
 /// Hash of a subtree with this key alone.
@@ -146,38 +162,38 @@ fn branch_hash(left: &Hash, right: &Hash) -> Hash {
 }
 
 /// `changes` is sorted by key, has each key once, and shares the first `depth` bits with this subtree.
-fn set(node: Option<&Arc<Node>>, changes: &[Change], depth: usize) -> Option<Arc<Node>> {
+fn set(subtree: &Subtree, changes: &[Change], depth: usize) -> Subtree {
+    const NONE: &Subtree = &Subtree { hash: Hash::ZERO, node: Node::Empty };
     if changes.is_empty() {
-        return node.cloned();
+        return subtree.clone();
     }
-    let (left, right) = match node.map(AsRef::as_ref) {
-        None => {
+    let (left, right) = match &subtree.node {
+        Node::Empty => {
             if let [change] = changes {
-                return Some(leaf(change));
+                return leaf(change);
             }
-            (None, None)
+            (NONE, NONE)
         }
-        Some(Node::Leaf { key, .. }) => {
+        Node::Leaf(old) => {
             if let [change] = changes
-                && change.0 == *key
+                && change.0 == old.key
             {
-                return Some(leaf(change));
+                return leaf(change);
             }
-            if changes.binary_search_by_key(key, |(key, _)| *key).is_ok() {
-                (None, None) // replaced below
-            } else if bit(key, depth) {
-                (None, node)
+            if changes.binary_search_by_key(&old.key, |(key, _)| *key).is_ok() {
+                (NONE, NONE) // replaced below
+            } else if bit(&old.key, depth) {
+                (NONE, subtree)
             } else {
-                (node, None)
+                (subtree, NONE)
             }
         }
-        Some(Node::Branch { left, right, .. }) => (left.as_ref(), right.as_ref()),
+        Node::Branch(branch) => (&branch.left, &branch.right),
     };
     let split = changes.partition_point(|(key, _)| !bit(key, depth));
     let left = set(left, &changes[..split], depth + 1);
     let right = set(right, &changes[split..], depth + 1);
-    let hash = branch_hash(&hash(left.as_ref()), &hash(right.as_ref()));
-    Some(Arc::new(Node::Branch { left, right, hash }))
+    Subtree { hash: branch_hash(&left.hash, &right.hash), node: Node::Branch(Arc::new(Branch { left, right })) }
 }
 
 fn bit(key: &Hash, depth: usize) -> bool {

@@ -3,10 +3,11 @@
 //! Execution is pure: [`State::execute`] computes what a batch does without touching the state, [`State::commit`] makes
 //! it so. One block is in flight at a time, so there is one overlay and nothing is ever rolled back.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use crate::amount::Balance;
-use crate::bank::{Bank, Changes, Decision, Executed, IdRecord};
+use crate::bank::{Bank, Changes, Decision, Executed, IdRecord, Place};
 use crate::block::{Block, HEADER_VERSION, Header, transaction_root};
 use crate::genesis::Genesis;
 use crate::hash::Hash;
@@ -82,7 +83,7 @@ impl Executed {
             term,
             proposer,
             time_ms: self.time_ms,
-            request_count: u32::try_from(self.entries.len()).expect("batches are bounded"),
+            request_count: u32::try_from(self.requests()).expect("batches are bounded"),
             transaction_root: self.transaction_root,
             state_root: self.state_root,
             difficulty: state.difficulty,
@@ -109,8 +110,9 @@ impl State {
     pub fn new(genesis: &Block) -> Result<(Self, Delta), Violation> {
         let info = Genesis::from_block(genesis)?;
         let mut bank = Bank::default();
-        let executed =
-            bank.run(0, info.time_ms, &[], genesis.entries.iter().map(|entry| entry.request.clone()).collect());
+        let place = Place { height: 0, time_ms: info.time_ms, seed: 0 };
+        let requests = genesis.entries.iter().map(|entry| &entry.request);
+        let executed = bank.run(place, &[], requests, Some(genesis.header.transaction_root));
         compare(genesis, &executed)?;
         let hash = genesis.hash();
         let tip = Tip { height: 0, hash, time_ms: info.time_ms, term: 0, state_root: executed.state_root };
@@ -207,13 +209,13 @@ impl State {
 
     /// What this batch would do as the next block, made at this Unix time. A block's time is never before that of the
     /// block before, so that counts if it is later.
-    pub fn execute(&self, batch: Vec<Request>, time_ms: u64) -> Executed {
+    pub fn execute<R: Borrow<Request>>(&self, batch: impl IntoIterator<Item = R>, time_ms: u64) -> Executed {
         let time_ms = if planted!(TimeGoesBack) { time_ms } else { time_ms.max(self.tip.time_ms) };
-        self.bank.run(self.tip.height + 1, time_ms, &[], batch)
+        self.bank.run(Place::behind(&self.tip.hash, self.tip.height + 1, time_ms), &[], batch, None)
     }
 
     /// Checks that a block is the next one and that its outcomes and its state root are those of our own execution.
-    /// What needs no state is checked by [`Block::check_static`].
+    /// What needs no state, the transaction root among it, is checked by [`Block::check_static`].
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -251,8 +253,9 @@ impl State {
             return Err(Violation::TermFell { previous: tip.term, found: header.term });
         }
         let under: Vec<&Executed> = under.iter().map(|(_, executed)| *executed).collect();
-        let batch = block.entries.iter().map(|entry| entry.request.clone()).collect();
-        let executed = self.bank.run(tip.height + 1, header.time_ms, &under, batch);
+        let place = Place::behind(&tip.hash, tip.height + 1, header.time_ms);
+        let requests = block.entries.iter().map(|entry| &entry.request);
+        let executed = self.bank.run(place, &under, requests, Some(header.transaction_root));
         compare(block, &executed)?;
         Ok(executed)
     }
@@ -296,6 +299,14 @@ impl Block {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check_static(&self, difficulty: u8, cluster_id: Hash) -> Result<(), Violation> {
+        self.check_static_with(difficulty, cluster_id, transaction_root(&self.entries))
+    }
+
+    /// The same, with the transaction root that [`Block::decode_hashed`] found in the bytes.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_static_with(&self, difficulty: u8, cluster_id: Hash, root: Hash) -> Result<(), Violation> {
         let header = &self.header;
         if header.cluster_id != cluster_id {
             return Err(Violation::Cluster { expected: cluster_id, found: header.cluster_id });
@@ -313,7 +324,6 @@ impl Block {
         if usize::try_from(header.request_count).ok() != Some(self.entries.len()) {
             return Err(Violation::Count { expected: header.request_count, found: self.entries.len() });
         }
-        let root = transaction_root(&self.entries);
         if header.transaction_root != root {
             return Err(Violation::TransactionRoot { expected: root, found: header.transaction_root });
         }

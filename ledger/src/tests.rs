@@ -91,7 +91,7 @@ fn push_at(state: &mut State, time_ms: u64, batch: Vec<Request>) -> (Block, Vec<
     let executed = state.execute(batch, time_ms);
     let header = executed.seal(state, 3, NodeName::parse("n2").unwrap());
     let nonce = pow::mine(&header, 0, 1 << 20).unwrap();
-    let block = Block { header: Header { nonce, ..header }, entries: executed.entries.clone() };
+    let block = Block { header: Header { nonce, ..header }, entries: executed.entries() };
     let decisions = executed.decisions.clone();
     state.commit(executed, &block.header).unwrap();
     (block, decisions)

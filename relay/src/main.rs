@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use raftbank_relayd::args::Args;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     match raftbank_relayd::server::run(&args) {

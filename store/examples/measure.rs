@@ -147,9 +147,9 @@ fn chain(blocks: u64, requests: u64) -> Vec<(Record, Delta)> {
             let operation = Operation::Credit { account, amount };
             Request { id: RequestId::parse(&format!("id-{index}-{number}")).unwrap(), operation }
         };
-        let executed = state.execute((1..=requests).map(request).collect(), index);
+        let executed = state.execute((1..=requests).map(request), index);
         let header = executed.seal(&state, 1, expected.node.clone());
-        let block = Block { header, entries: executed.entries.clone() };
+        let block = Block { header, entries: executed.entries() };
         let delta = state.commit(executed, &block.header).unwrap();
         chain.push((Record { index, term: 1, entry: Some(Entry::from(block.encode())) }, delta));
     }

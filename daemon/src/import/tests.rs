@@ -51,7 +51,7 @@ fn chain(bank: &Bank, blocks: u64) -> (Vec<Block>, State) {
         let header = executed.seal(&state, 1 + number / 7, NodeName::parse("n1").unwrap());
         let nonce = pow::mine(&header, 0, 1 << 20).unwrap();
         let header = raftbank_ledger::Header { nonce, ..header };
-        chain.push(Block { header: header.clone(), entries: executed.entries.clone() });
+        chain.push(Block { header: header.clone(), entries: executed.entries() });
         state.commit(executed, &header).unwrap();
     }
     (chain, state)

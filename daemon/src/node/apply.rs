@@ -80,8 +80,8 @@ impl<E: Engine> Node<E> {
         let block = match &record.entry {
             None => None,
             Some(entry) => {
-                let block = Block::decode(entry)?;
-                block.check_static(self.state.difficulty(), self.state.cluster_id())?;
+                let (block, root) = Block::decode_hashed(entry)?;
+                block.check_static_with(self.state.difficulty(), self.state.cluster_id(), root)?;
                 check_term(&block, record.term)?;
                 if !follows {
                     return Ok(()); // checked when it is committed
@@ -156,25 +156,19 @@ impl<E: Engine> Node<E> {
             Some(checked) => checked,
             None => {
                 self.checked.clear();
-                let block = Block::decode(bytes)?;
-                block.check_static(self.state.difficulty(), self.state.cluster_id())?;
+                let (block, root) = Block::decode_hashed(bytes)?;
+                block.check_static_with(self.state.difficulty(), self.state.cluster_id(), root)?;
                 check_term(&block, record.term)?;
                 let executed = self.state.check(&block)?;
                 (block.header, executed)
             }
         };
-        let requests = executed.entries.len();
-        let before: Vec<(Account, Option<Balance>)> =
-            executed.accounts_changed().map(|account| (account.clone(), self.state.balance(account))).collect();
+        let requests = executed.requests();
+        let mut balances: Vec<(Account, Option<Balance>, Balance)> =
+            executed.accounts_changed().map(|(account, before, after)| (account.clone(), before, after)).collect();
+        balances.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
         let delta = self.state.commit(executed, &header)?;
         self.heads.grown(self.state.log());
-        let balances: Vec<(Account, Option<Balance>, Balance)> = before
-            .into_iter()
-            .map(|(account, before)| {
-                let after = self.state.balance(&account).unwrap_or(0);
-                (account, before, after)
-            })
-            .collect();
         let (height, hash) = (delta.tip.height, delta.tip.hash);
         self.applied = record.index;
         self.unsaved_state.push(StateWrite {

@@ -2,7 +2,7 @@
 //! is in flight at a time, executed on the applied state, so there is one overlay and never a chain of rollbacks.
 
 use raftbank_consensus::{Engine, Entry, Input, Term};
-use raftbank_ledger::{BLOCK_BYTES_MAX, BLOCK_REQUESTS_MAX, Block, Decision, Executed, Header, Request, pow};
+use raftbank_ledger::{BLOCK_BYTES_MAX, BLOCK_REQUESTS_MAX, Decision, Executed, Header, Request, pow};
 use raftbank_wire::api::{MANY_BYTES_MAX, MANY_REQUESTS_MAX};
 
 use super::apply::Checked;
@@ -67,13 +67,13 @@ impl<E: Engine> Node<E> {
             && !self.proposals.contains_key(&(self.applied + 1))
             && !self.queue.is_empty()
         {
-            let (calls, batch) = self.take_batch();
-            if batch.is_empty() {
+            let calls = self.take_batch();
+            if calls.is_empty() {
                 continue;
             }
-            let executed = self.state.execute(batch, self.now.wall_ms);
+            let executed = self.state.execute(self.requests_of(&calls), self.now.wall_ms);
             let waiters = Waiters { calls, decisions: executed.decisions.clone() };
-            assert!(!executed.entries.is_empty(), "what is decided in the applied state was taken out of the batch");
+            assert!(executed.requests() > 0, "what is decided in the applied state was taken out of the batch");
             let proposer = self.config.names[usize::from(self.config.id.0)].clone();
             let header = executed.seal(&self.state, self.term, proposer);
             for id in waiters.ids() {
@@ -95,45 +95,58 @@ impl<E: Engine> Node<E> {
     /// Takes what fits into one block from the queue; what the applied state already knows is answered at once. A client's
     /// batch is not divided: one that is larger than a block of this node's configuration is a block of its own, for it
     /// is never larger than what the format allows.
-    fn take_batch(&mut self) -> (Vec<(CallId, usize)>, Vec<Request>) {
+    fn take_batch(&mut self) -> Vec<(CallId, usize)> {
         const { assert!(MANY_REQUESTS_MAX <= BLOCK_REQUESTS_MAX && 2 * MANY_BYTES_MAX <= BLOCK_BYTES_MAX) };
-        let (mut calls, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while batch.len() < self.config.batch_requests_max {
+        let (mut calls, mut count, mut bytes) = (Vec::new(), 0, 0);
+        while count < self.config.batch_requests_max {
             let Some(id) = self.queue.front().copied() else { break };
-            let (requests, size) = match self.calls.get(&id).map(|call| &call.kind) {
-                Some(Kind::Write(request)) => {
+            let (requests, size): (usize, usize) = match self.calls.get(&id).map(|call| (&call.kind, call.bytes)) {
+                Some((Kind::Write(request), call_bytes)) => {
                     if let Some(decision) = self.state.decide(request) {
                         self.queue.pop_front();
                         let reply = decided(request, self.state.tip().height, &decision);
                         self.finish(id, reply);
                         continue;
                     }
-                    (std::slice::from_ref(request), request.encode().len())
+                    (1, call_bytes)
                 }
-                Some(Kind::Many(many)) => {
+                Some((Kind::Many(many), _)) => {
                     if let Some(results) = many.known(&self.state) {
                         self.queue.pop_front();
                         self.finish(id, many::answer(results));
                         continue;
                     }
-                    (many.requests().unwrap_or_default(), many.packed().len())
+                    (many.len(), many.packed().len())
                 }
                 _ => {
                     self.queue.pop_front(); // expired while it waited
                     continue;
                 }
             };
-            let is_full = bytes + size > self.config.batch_bytes_max
-                || batch.len() + requests.len() > self.config.batch_requests_max;
-            if is_full && !batch.is_empty() {
+            let is_full =
+                bytes + size > self.config.batch_bytes_max || count + requests > self.config.batch_requests_max;
+            if is_full && !calls.is_empty() {
                 break;
             }
             self.queue.pop_front();
             bytes += size;
-            calls.push((id, requests.len()));
-            batch.extend_from_slice(requests);
+            count += requests;
+            calls.push((id, requests));
         }
-        (calls, batch)
+        calls
+    }
+
+    /// The requests of these calls, in their order.
+    fn requests_of(&self, calls: &[(CallId, usize)]) -> Vec<&Request> {
+        let mut requests = Vec::with_capacity(calls.iter().map(|(_, count)| count).sum());
+        for (id, _) in calls {
+            match self.calls.get(id).map(|call| &call.kind) {
+                Some(Kind::Write(request)) => requests.push(request),
+                Some(Kind::Many(many)) => requests.extend(many.requests().unwrap_or_default()),
+                Some(Kind::Read(_)) | None => {}
+            }
+        }
+        requests
     }
 
     /// The runtime's miner is done.
@@ -161,15 +174,14 @@ impl<E: Engine> Node<E> {
     fn propose(&mut self, header: Header, executed: Executed, waiters: Waiters) {
         assert!(self.serving, "mining is abandoned when the leadership ends");
         let (height, index) = (header.height, self.applied + 1);
-        let block = Block { header, entries: executed.entries.clone() };
-        let entry = Entry::from(block.encode());
+        let entry = Entry::from(executed.block_bytes(&header));
         for id in waiters.ids() {
             self.place(id, Place::Proposed);
         }
         let term = self.term;
         // A leader that serves has applied all that its log holds.
         self.checked.clear();
-        self.checked.push_back(Checked { term, block: Some((block.header, executed)) });
+        self.checked.push_back(Checked { term, block: Some((header, executed)) });
         let proposal = Proposal { term, height, waiters };
         if planted!(AnswerBeforeCommit) {
             self.answer_waiters_of(&proposal);

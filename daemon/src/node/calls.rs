@@ -75,7 +75,8 @@ pub(super) struct Call {
     /// It was handed to a peer. From then on nobody here can say that it will never be executed: even if that peer gives
     /// it back, another copy of the frame may still be on its way.
     pub exposed: bool,
-    bytes: usize,
+    /// Of its request, as they count for the bound on all calls.
+    pub bytes: usize,
 }
 
 impl<E: Engine> Node<E> {

@@ -75,7 +75,7 @@ fn built(blocks: u64, uncommitted: u64, other_from: u64) -> Books {
         let request = Request { id: RequestId::parse(&format!("id-{number}")).expect("valid"), operation };
         let executed = state.execute(vec![request], 2 + u64::from(number >= other_from));
         let header = executed.seal(&state, 1, NodeName::parse("n1").expect("valid"));
-        let block = Block { header, entries: executed.entries.clone() };
+        let block = Block { header, entries: executed.entries() };
         nodes.extend(state.commit(executed, &block.header).expect("the state it was executed on").log);
         records.push(Record { index: number + 1, term: 1, entry: Some(Entry::from(block.encode())) });
     }

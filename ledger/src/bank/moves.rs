@@ -14,14 +14,12 @@ impl Run<'_> {
         let mut before = Vec::with_capacity(2 * legs.len());
         for leg in legs {
             for account in [&leg.from, &leg.to] {
-                before.push((account, self.accounts.get(account).copied()));
+                let slot = self.slot(account);
+                before.push((slot, *self.accounts.at(slot)));
             }
             let Err(refusal) = self.transfer(&leg.from, &leg.to, leg.amount.into()) else { continue };
-            for (account, balance) in before.into_iter().rev() {
-                match balance {
-                    Some(balance) => self.set(account, balance),
-                    None => drop(self.accounts.remove(account)),
-                }
+            for (slot, value) in before.into_iter().rev() {
+                *self.accounts.at_mut(slot) = value;
             }
             return Err(refusal);
         }
@@ -49,14 +47,15 @@ impl Run<'_> {
             return Err(Refusal::ExceedsPending);
         }
         // Both were there when it was made, and no account is ever closed.
-        let (payer, payee) = (self.balance(&pending.from).unwrap_or(0), self.balance(&pending.to).unwrap_or(0));
+        let (from, to) = (self.slot(&pending.from), self.slot(&pending.to));
+        let (payer, payee) = (self.at(from).unwrap_or(0), self.at(to).unwrap_or(0));
         let moved = Balance::from(amount);
         if payee + moved > BALANCE_MAX {
             return Err(Refusal::BalanceOverflow);
         }
         self.pendings.close(id, PendingStatus::Posted, amount.get());
-        self.set(&pending.from, payer - moved);
-        self.set(&pending.to, payee + moved);
+        self.set(from, payer - moved);
+        self.set(to, payee + moved);
         Ok(())
     }
 

@@ -173,7 +173,7 @@ fn an_id_that_is_in_the_chain_already_makes_a_block_invalid() {
     let forge = |ids: [&str; 2]| {
         let executed = state.execute(vec![request("p", open("p")), request("q", open("q"))], 2_000);
         let mut header = executed.seal(&state, 3, NodeName::parse("n2").unwrap());
-        let mut entries = executed.entries;
+        let mut entries = executed.entries();
         for (entry, id) in entries.iter_mut().zip(ids) {
             entry.request.id = RequestId::parse(id).unwrap();
         }
@@ -181,7 +181,7 @@ fn an_id_that_is_in_the_chain_already_makes_a_block_invalid() {
         header.nonce = pow::mine(&header, 0, 1 << 20).unwrap();
         let block = Block { header, entries };
         block.check_static(state.difficulty(), state.cluster_id()).unwrap();
-        state.check(&block).map(|executed| executed.entries.len())
+        state.check(&block).map(|executed| executed.requests())
     };
     assert_eq!(forge(["p", "q"]), Ok(2));
     assert_eq!(forge(["p", "p"]), Err(Violation::IdTwice("p".into())));
@@ -235,7 +235,7 @@ fn neither_time_nor_term_ever_falls() {
     let check = |term: u64, time_ms: u64| {
         let mut header = executed.seal(&state, term, NodeName::parse("n3").unwrap());
         header.time_ms = time_ms;
-        let block = Block { header, entries: executed.entries.clone() };
+        let block = Block { header, entries: executed.entries() };
         state.check(&block).map(|_| ())
     };
     assert_eq!(check(3, 2_000), Ok(()));
@@ -400,7 +400,7 @@ fn blocks_are_checked_on_top_of_blocks_that_are_not_committed_yet() {
         let executed = ahead.execute(batch, 2_000);
         let header = executed.seal(&ahead, 1, NodeName::parse("n1").unwrap());
         let header = Header { nonce: pow::mine(&header, 0, 1 << 24).unwrap(), ..header };
-        blocks.push(Block { header: header.clone(), entries: executed.entries.clone() });
+        blocks.push(Block { header: header.clone(), entries: executed.entries() });
         ahead.commit(executed, &header).unwrap();
     }
     let mut behind = fresh();

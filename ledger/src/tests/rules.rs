@@ -114,7 +114,7 @@ fn an_id_counts_once_for_ever_and_over_all_verbs() {
     ];
     let executed = state.execute(again, 2_000);
     assert_eq!(outcomes(&executed.decisions), ["duplicate", "id_reused", "committed", "duplicate"]);
-    assert_eq!(executed.entries.len(), 1);
+    assert_eq!(executed.entries().len(), 1);
     assert_eq!(executed.decisions[3], Decision::Duplicate { height: 3, index: 0, outcome: Outcome::Committed });
     let first = Decision::Duplicate { height: 1, index: 0, outcome: Outcome::Committed };
     assert_eq!(state.decide(&request("x", transfer("alice", "bob", 1))), Some(first));
@@ -137,7 +137,7 @@ proptest! {
         for batch in batches {
             let batch: Vec<Request> =
                 batch.into_iter().map(|(id, operation)| request(&format!("id{id}"), operation)).collect();
-            if state.execute(batch.clone(), 2_000).entries.is_empty() {
+            if state.execute(batch.clone(), 2_000).entries().is_empty() {
                 continue;
             }
             let (block, decisions) = push(&mut state, batch.clone());

@@ -107,7 +107,7 @@ impl Chain {
         let mut state = self.links.last().unwrap().state.clone();
         let executed = state.execute(requests, 2000);
         let header = executed.seal(&state, term, node());
-        let block = Block { header, entries: executed.entries.clone() };
+        let block = Block { header, entries: executed.entries() };
         let delta = state.commit(executed, &block.header).unwrap();
         let record = Record { index: self.last_index() + 1, term, entry: Some(Entry::from(block.encode())) };
         self.links.push(Link { record: record.clone(), state, delta: Some(delta) });

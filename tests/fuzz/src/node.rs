@@ -355,5 +355,5 @@ fn block(script: &mut Script<'_>, state: &raftbank_ledger::State, term: u64) -> 
     let executed = state.execute(vec![script.request()], 1_700_000_000_000);
     let header = executed.seal(state, term, names()[1].clone());
     let nonce = raftbank_ledger::pow::mine(&header, 0, 1 << 20).unwrap_or(0);
-    Block { header: raftbank_ledger::Header { nonce, ..header }, entries: executed.entries }.encode()
+    Block { header: raftbank_ledger::Header { nonce, ..header }, entries: executed.entries() }.encode()
 }

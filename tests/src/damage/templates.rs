@@ -298,7 +298,7 @@ fn block(state: &mut State, proposer: &NodeName, index: Index, term: u64) -> Res
     let executed = state.execute(vec![request], state.tip().time_ms + 1);
     let mut header = executed.seal(state, term, proposer.clone());
     header.nonce = pow::mine(&header, 0, u64::MAX).context("a nonce")?;
-    let block = Block { header, entries: executed.entries.clone() };
+    let block = Block { header, entries: executed.entries() };
     state.commit(executed, &block.header)?;
     Ok(Record { index, term, entry: Some(Entry::from(block.encode())) })
 }

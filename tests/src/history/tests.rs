@@ -38,7 +38,7 @@ fn chain() -> Vec<Vec<u8>> {
         let executed = state.execute(requests, 5);
         let header = executed.seal(&state, 1, NodeName::parse("n1").unwrap());
         let header = Header { nonce: pow::mine(&header, 0, 1 << 20).unwrap(), ..header };
-        let block = Block { header: header.clone(), entries: executed.entries.clone() };
+        let block = Block { header: header.clone(), entries: executed.entries() };
         chain.push(block.encode());
         state.commit(executed, &header).unwrap();
     }

@@ -69,7 +69,7 @@ impl Bank {
         let header = executed.seal(&state, 3 + number / 4, proposer);
         let nonce = pow::mine(&header, 0, 1 << 20).context("a nonce")?;
         let header = Header { nonce, ..header };
-        let block = Block { header, entries: executed.entries.clone() };
+        let block = Block { header, entries: executed.entries() };
         state.commit(executed, &block.header)?;
         self.blocks.push(block);
         self.states.push(state);

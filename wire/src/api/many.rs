@@ -117,6 +117,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Vec<&[u8]>, ManyError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

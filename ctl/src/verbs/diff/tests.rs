@@ -36,7 +36,7 @@ fn next(state: &State, amount: u64) -> Block {
     let executed = state.execute(vec![request], 2);
     let header = executed.seal(state, 1, NodeName::parse("n1").unwrap());
     let nonce = pow::mine(&header, 0, 1).unwrap();
-    Block { header: Header { nonce, ..header }, entries: executed.entries }
+    Block { header: Header { nonce, ..header }, entries: executed.entries() }
 }
 
 #[test]

@@ -41,9 +41,9 @@ fn blocks() -> Vec<Block> {
     let requests = operations.into_iter().enumerate().map(|(number, operation)| {
         Request::new(RequestId::parse(&format!("r{number}")).expect("an id"), operation).expect("a request")
     });
-    let executed = state.execute(requests.collect(), 2);
+    let executed = state.execute(requests, 2);
     let header = executed.seal(&state, 1, NodeName::parse("n1").expect("a name"));
-    vec![first, Block { header, entries: executed.entries }]
+    vec![first, Block { header, entries: executed.entries() }]
 }
 
 fn postings(name: &str, opening: i128, blocks: &[Block]) -> Vec<Posting> {

@@ -198,13 +198,13 @@ fn forge_records(
 
 /// A block that fits onto a state, which it changes.
 fn forge_block(state: &mut State, from: u8, wall_ms: u64, term: u64, program: &mut Program<'_>) -> Vec<u8> {
-    let batch = (0..program.byte() % 3).map(|_| rules::write(program)).collect();
+    let batch: Vec<_> = (0..program.byte() % 3).map(|_| rules::write(program)).collect();
     let proposer = NodeName::parse(&format!("n{}", from + 1)).expect("a name");
     let time_ms = if program.byte() < 240 { wall_ms } else { program.near(wall_ms) };
     let executed = state.execute(batch, time_ms);
     let header = executed.seal(state, term, proposer);
     let nonce = pow::mine(&header, 0, 1 << 10).unwrap_or(0);
-    let block = Block { header: Header { nonce, ..header }, entries: executed.entries.clone() };
+    let block = Block { header: Header { nonce, ..header }, entries: executed.entries() };
     let bytes = block.encode();
     // One that the state refuses changes nothing; the next one will not fit either.
     let _ = state.commit(executed, &block.header);

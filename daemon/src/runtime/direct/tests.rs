@@ -79,7 +79,7 @@ impl Chain {
             };
             let id = RequestId::parse(&format!("id-{number}")).expect("valid");
             let executed = state.execute(vec![Request { id, operation }], 2);
-            let block = Block { header: executed.seal(&state, 1, node.clone()), entries: executed.entries.clone() };
+            let block = Block { header: executed.seal(&state, 1, node.clone()), entries: executed.entries() };
             let delta = state.commit(executed, &block.header).expect("the state it was executed on");
             let record = Record { index: number, term: 1, entry: Some(Entry::from(block.encode())) };
             let write = StateWrite { index: number, term: 1, height: Some(number), delta: Some(delta) };

@@ -108,7 +108,7 @@ fn blocks(genesis: &Block, requests: &[Request]) -> Vec<Vec<u8>> {
     let (state, _) = raftbank_ledger::State::new(genesis).expect("begins a chain");
     let executed = state.execute(requests.to_vec(), 2_000);
     let header = executed.seal(&state, 1, NodeName::parse("n1").expect("a name"));
-    vec![genesis.encode(), Block { header, entries: executed.entries }.encode()]
+    vec![genesis.encode(), Block { header, entries: executed.entries() }.encode()]
 }
 
 /// A handshake's frame, behind the byte that chooses how it is read.

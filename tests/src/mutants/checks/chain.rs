@@ -82,7 +82,7 @@ impl Chain {
         let executed = self.state().execute(batch, time_ms);
         let header = executed.seal(self.state(), 1, NodeName::parse("n1")?);
         let nonce = pow::mine(&header, 0, 1 << 20).context("a nonce")?;
-        Ok((Block { header: Header { nonce, ..header }, entries: executed.entries }, executed.decisions))
+        Ok((Block { header: Header { nonce, ..header }, entries: executed.entries() }, executed.decisions))
     }
 
     /// Appends a block of these requests and says what became of them.
@@ -90,7 +90,7 @@ impl Chain {
         let time_ms = TIME_MS + self.last_index();
         let (block, decisions) = self.build(batch, time_ms)?;
         let mut state = self.state().clone();
-        let batch = block.entries.iter().map(|entry| entry.request.clone()).collect();
+        let batch = block.entries.iter().map(|entry| &entry.request);
         let executed = state.execute(batch, block.header.time_ms);
         let delta = state.commit(executed, &block.header)?;
         self.records.push(Record { index: self.last_index() + 1, term: 1, entry: Some(Entry::from(block.encode())) });
