@@ -9,8 +9,9 @@ use crate::rows::{self, Applied};
 use raftbank_ledger::{Account, Balance, Delta};
 use std::collections::{BTreeMap, HashMap};
 
-/// Rows grown to this are written back: the bound of a batch, of memory, and of what lies between two syncs.
-const ROWS_BYTES_MAX: usize = 4 << 20;
+/// Rows grown to this are written back: the bound of memory, and, with one more block, of a batch: a fraction of a segment,
+/// as all that lies between two syncs.
+const ROWS_BYTES_MAX: usize = 2 << 20;
 /// So many bytes of the log that came since are written back, too: the bound of what a start has to execute again.
 const LOG_BYTES_MAX: usize = 16 << 20;
 /// What a record costs at a start beside its bytes, as bytes of the log.

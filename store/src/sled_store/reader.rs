@@ -95,7 +95,10 @@ impl Reader for SledReader {
         let ids = derive::ids(&self.tree, applied)?;
         let Rows { accounts, values, pendings } = rows;
         let (cluster_id, difficulty) = (self.cluster_id, self.difficulty);
-        Ok(StoredRows { applied, rows: StateRows { accounts, values, ids, pendings, log, tip, cluster_id, difficulty } })
+        Ok(StoredRows {
+            applied,
+            rows: StateRows { accounts, values, ids, pendings, log, tip, cluster_id, difficulty },
+        })
     }
 
     fn log_node(&self, level: u8, index: u64) -> Result<Option<Hash>, StoreError> {
