@@ -144,6 +144,10 @@ bugs! {
     // Store.
     AppliedIndexApart "applied-index-apart"
         "The applied index is stored apart from the data it belongs to (etcd 3.5, ten months in the field)."
+    StateRowsWithoutPlace "state-rows-without-place"
+        "Rows of the state are written back without the row that says of which record they are (a torn checkpoint)."
+    ReplaySkipped "replay-skipped"
+        "A start does not execute again what was committed, and shows less than it showed before (many embedded stores)."
     DamageTakenForTornTail "damage-taken-for-torn-tail"
         "Damage in the middle of the log is taken for a torn tail and cut off (Protocol-Aware Recovery, FAST'18)."
     MarkNotChecked "mark-not-checked"

@@ -3,7 +3,7 @@
 //! `respell_…` decodes bytes and encodes what it got; `None` where the bytes are refused.
 
 use crate::record::{self, assemble, rows_of};
-use crate::rows::{self, ACCOUNT, BLOCK, RUN};
+use crate::rows::{self, ACCOUNT, RUN};
 use crate::{mark, meta};
 use raftbank_consensus::Record;
 
@@ -47,44 +47,19 @@ pub fn respell_row(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     match *key.first()? {
         rows::HARD if key.len() == 1 => rows::unseal_hard(value).map(|hard| rows::seal_hard(&hard)),
         rows::APPLIED if key.len() == 1 => rows::unseal_applied(value).map(|applied| rows::seal_applied(&applied)),
-        kind @ (RUN | BLOCK) => {
-            let number = rows::parse_number_key(kind, key)?;
-            assert_eq!(rows::number_key(kind, number)[..], *key);
+        RUN => {
+            let number = rows::parse_number_key(RUN, key)?;
+            assert_eq!(rows::number_key(RUN, number)[..], *key);
             rows::unseal_number(key, value).map(|number| rows::seal_number(key, number))
         }
         rows::PEER if key.len() == 2 => {
             rows::unseal_number(key, value).map(|incarnation| rows::seal_number(key, incarnation))
         }
         rows::KEY if key.len() == 2 => rows::unseal_32(key, value).map(|public| rows::seal_32(key, &public)),
-        rows::LOG => {
-            let (level, index) = rows::parse_log_key(key)?;
-            assert_eq!(rows::log_key(level, index)[..], *key);
-            rows::unseal_32(key, value).map(|hash| rows::seal_32(key, &hash))
-        }
         ACCOUNT => rows::unseal_balance(key, value).map(|balance| rows::seal_balance(key, balance)),
         rows::VALUE => rows::unseal(key, value).map(|payload| rows::seal(key, payload.to_vec())),
         rows::PENDING => rows::unseal_pending(key, value).map(|pending| rows::seal_pending(key, &pending)),
-        rows::IDS => respell_ids(key, value),
         _ => None,
-    }
-}
-
-/// The ids of a row that is small enough are cut into that row again.
-fn respell_ids(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-    let (height, part) = rows::parse_ids_key(key)?;
-    let ids = rows::unseal_ids(key, value)?;
-    assert!(ids.iter().all(|(_, record)| record.height == height));
-    match &rows::seal_ids(height, &ids)[..] {
-        // An empty row says nothing, and one that is too long is never written: both mean what they say.
-        [] => Some(rows::seal(key, Vec::new())),
-        [(first, sealed)] if part == 0 => {
-            assert_eq!(first[..], *key);
-            Some(sealed.clone())
-        }
-        sealed => {
-            let payloads = sealed.iter().map(|(key, value)| rows::unseal(key, value).expect("just sealed"));
-            Some(rows::seal(key, payloads.collect::<Vec<_>>().concat()))
-        }
     }
 }
 

@@ -8,6 +8,7 @@
 #[macro_use]
 mod planted;
 
+mod chain;
 mod crashsafe;
 mod engine;
 mod error;
@@ -23,6 +24,7 @@ mod progress;
 mod properties;
 mod quiet;
 mod record;
+mod replay;
 mod rows;
 mod shape;
 mod sled_store;

@@ -1,5 +1,6 @@
 //! A store in memory with the disk's bad habits: what was not synced can be lost, any beginning of it can survive, and
-//! a sync can fail. It can be rolled back to an older image of itself, as by a restored backup; as in a folder, the
+//! a sync can fail. Results of records are written back late, as in a folder: every end of a process loses those that were
+//! not, and the next one executes the records again that are known to be committed. It can be rolled back to an older image of itself, as by a restored backup; as in a folder, the
 //! high-water mark stands beside the image and is not rolled back with it.
 //!
 //! The disk outlives the store, as a real one does: [`MemoryDisk`] is kept by the test, [`MemoryStore`] by the node.
@@ -9,6 +10,7 @@ mod image;
 use crate::{
     error::StoreError,
     meta::{self, Meta},
+    replay::execute,
     shape::check_hard,
     types::{Batch, Expected, Opened, Reader, StateWrite, Store, StoredRows},
 };
@@ -40,11 +42,15 @@ pub struct MemoryReader(MemoryDisk);
 #[derive(Clone)]
 pub struct MemoryImage(Image);
 
-/// What the disk must hold at least: the high-water mark.
+/// Results of so many records are written back at once. Far fewer than in a folder: short histories should see it.
+const OVERLAY_RECORDS_MAX: usize = 6;
+
+/// What the disk must hold at least, and up to where that is known to be committed: the high-water mark.
 #[derive(Clone, Copy, Default)]
 struct Mark {
     hard: HardState,
     last_index: Index,
+    committed: Index,
 }
 
 struct Inner {
@@ -52,8 +58,12 @@ struct Inner {
     synced: Image,
     /// What the running node sees.
     current: Image,
-    /// The way from `synced` to `current`.
+    /// The way from `synced` to `current`, but for `overlay`.
     unsynced: Vec<Step>,
+    /// Results that are not written back.
+    overlay: Vec<StateWrite>,
+    /// Something was written since the last [`sync_mark`](Store::sync_mark).
+    written: bool,
     /// Raised by every crash and close: a store of an earlier life can do nothing any more.
     life: u64,
     in_use: bool,
@@ -75,6 +85,8 @@ impl MemoryDisk {
             synced: image.clone(),
             current: image,
             unsynced: Vec::new(),
+            overlay: Vec::new(),
+            written: false,
             life: 0,
             in_use: false,
             syncs: 0,
@@ -95,7 +107,7 @@ impl MemoryDisk {
         }
         meta::check(&inner.current.meta, &name(), &expected.cluster_id, &expected.node)?;
         inner.check_mark()?;
-        let opened = inner.current.opened()?;
+        let opened = inner.replayed()?;
         // What an open hands out counts as durable, so it is made durable, as on a real disk.
         inner.settle();
         inner.in_use = true;
@@ -112,7 +124,6 @@ impl MemoryDisk {
         for step in &steps[..kept] {
             inner.synced.apply(step);
         }
-        inner.current = inner.synced.clone();
         inner.mark = inner.synced_mark;
         inner.end_life();
         steps.len() - kept
@@ -128,7 +139,6 @@ impl MemoryDisk {
     pub fn roll_back(&self, image: MemoryImage) {
         let mut inner = self.lock();
         inner.unsynced.clear();
-        inner.current = image.0.clone();
         inner.synced = image.0;
         inner.end_life();
     }
@@ -165,7 +175,7 @@ impl MemoryDisk {
         (index <= inner.synced.reach.last_index).then(|| inner.synced.runs.term_at(index))
     }
 
-    /// Kills the process: the page cache survives, so nothing is lost. The open store is dead from here on.
+    /// Kills the process: the page cache survives, so nothing is lost that was handed over. The open store is dead from here on.
     pub fn kill(&self) {
         self.lock().end_life();
     }
@@ -205,9 +215,53 @@ impl Inner {
         for step in std::mem::take(&mut self.unsynced) {
             self.synced.apply(&step);
         }
-        self.mark = Mark { hard: self.synced.hard, last_index: self.synced.reach.last_index };
+        let (hard, last_index) = (self.synced.hard, self.synced.reach.last_index);
+        self.mark = Mark { hard, last_index, committed: self.current.reach.applied };
         // A promise's mark is synced at once, a record's later (`sync_mark`).
         self.synced_mark.hard = self.mark.hard;
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        if !self.unsynced.is_empty() {
+            if std::mem::take(&mut self.fail_next_sync) {
+                return Err(refused("injected failure of a sync"));
+            }
+            self.syncs += 1;
+        }
+        if !planted!(SyncDoesNothing) {
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// Hands over to the disk what it does not have of the state.
+    fn write_back(&mut self) {
+        let writes = std::mem::take(&mut self.overlay);
+        if writes.is_empty() {
+            return;
+        }
+        if planted!(AppliedIndexApart) {
+            let writes = writes.iter().map(|write| StateWrite { delta: None, ..write.clone() }).collect();
+            self.unsynced.push(Step::State { writes, place: true });
+        }
+        self.unsynced.push(Step::State { writes, place: !planted!(StateRowsWithoutPlace) });
+    }
+
+    /// What a process finds: the stored state, and on it the records that are known to be committed.
+    fn replayed(&mut self) -> Result<Opened, StoreError> {
+        let mut state = self.current.state()?;
+        let known = if planted!(ReplaySkipped) { 0 } else { self.mark.committed };
+        for index in self.current.reach.applied + 1..=known {
+            let Some(record) = self.current.records.get(&index) else {
+                return Err(StoreError::corrupt(format!("record {index} is committed and missing")));
+            };
+            let write = execute(&mut state, record).map_err(|why| {
+                StoreError::corrupt(format!("record {index} is committed, and cannot be executed: {why}"))
+            })?;
+            self.current.advance(&write);
+            self.overlay.push(write);
+        }
+        Ok(self.current.opened(state))
     }
 
     fn check_mark(&self) -> Result<(), StoreError> {
@@ -226,6 +280,12 @@ impl Inner {
         self.life += 1;
         self.in_use = false;
         self.fail_next_sync = false;
+        // What was only in the process's memory is gone with it.
+        self.overlay.clear();
+        self.current = self.synced.clone();
+        for step in &self.unsynced {
+            self.current.apply(step);
+        }
     }
 
     fn take(&mut self, step: Step) {
@@ -234,6 +294,7 @@ impl Inner {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.written = true;
         for write in &batch.writes {
             match write {
                 Write::Hard(hard) => {
@@ -263,10 +324,11 @@ impl Inner {
         }
         for write in &batch.state {
             self.current.reach.check_state(write, self.current.runs.term_at(write.index))?;
-            if planted!(AppliedIndexApart) {
-                self.take(Step::State(Box::new(StateWrite { delta: None, ..write.clone() })));
+            self.current.advance(write);
+            self.overlay.push(write.clone());
+            if self.overlay.len() >= OVERLAY_RECORDS_MAX {
+                self.write_back();
             }
-            self.take(Step::State(Box::new(write.clone())));
         }
         if batch.clear_rejoining {
             self.take(Step::ClearRejoining);
@@ -293,32 +355,27 @@ impl Store for MemoryStore {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        self.attempt(|inner| {
-            if inner.unsynced.is_empty() {
-                return Ok(());
-            }
-            if std::mem::take(&mut inner.fail_next_sync) {
-                return Err(refused("injected failure of a sync"));
-            }
-            inner.syncs += 1;
-            if planted!(SyncDoesNothing) {
-                return Ok(());
-            }
-            inner.settle();
-            Ok(())
-        })
+        self.attempt(Inner::sync)
     }
 
     fn sync_mark(&mut self) -> Result<(), StoreError> {
         self.attempt(|inner| {
+            if !std::mem::take(&mut inner.written) {
+                inner.write_back();
+            }
+            inner.sync()?;
             inner.synced_mark = inner.mark;
             Ok(())
         })
     }
 
     fn close(mut self) -> Result<(), StoreError> {
-        self.sync()?;
-        self.sync_mark()
+        self.attempt(|inner| {
+            inner.write_back();
+            inner.sync()?;
+            inner.synced_mark = inner.mark;
+            Ok(())
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use std::{fs, io::ErrorKind, path::Path};
 /// The format of everything under a data folder. Raised with any change that an older program would misread.
 ///
 /// 1: without the log tree and the members' keys. 2: with them (rows `l` and `k`, see `rows.rs`).
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// The oldest format that is still read: opening such a folder brings it up to [`FORMAT`].
 pub(crate) const FORMAT_OLDEST: u32 = 1;
 
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn bytes_are_golden_and_read_back() {
         let bytes = encode(&meta());
-        let mut expected = b"RAFTBANK\0\0\0\x02".to_vec();
+        let mut expected = b"RAFTBANK\0\0\0\x03".to_vec();
         expected.extend_from_slice(&[0x11; 32]);
         expected.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 1, 2, b'n', b'1']);
         assert_eq!(bytes[..bytes.len() - 4], expected);
@@ -204,7 +204,7 @@ mod tests {
     fn another_format_cluster_or_node_is_refused_with_both_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meta");
-        for format in [0, 3, 9] {
+        for format in [0, 4, 9] {
             write(&path, &Meta { format, ..meta() }).unwrap();
             let error = read(&path, dir.path()).unwrap_err();
             assert_eq!(error.exit_code(), 2);

@@ -3,13 +3,13 @@
 
 use crate::fuzzing::{record_parts, respell_mark, respell_meta, respell_record, respell_row, sealed, with_checksum};
 use crate::record::PART_BYTES;
-use crate::rows::{self, Applied, IdsSum};
+use crate::rows::{self, Applied};
 use crate::{FORMAT, Meta, mark, meta};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use raftbank_codec::hostile::{assert_notices_damage, assert_one_spelling, damaged};
 use raftbank_consensus::{Entry, HardState, NodeId, Record};
-use raftbank_ledger::{Hash, IdRecord, NodeName, Outcome, RequestId, Tip};
+use raftbank_ledger::{Hash, NodeName, Tip};
 
 fn any_record() -> impl Strategy<Value = Record> {
     (any::<u64>(), any::<u64>(), proptest::option::of(vec(any::<u8>(), 0..40)))
@@ -43,25 +43,13 @@ fn any_meta() -> impl Strategy<Value = Meta> {
 }
 
 fn any_applied() -> impl Strategy<Value = Applied> {
-    (any::<[u64; 6]>(), any::<[u8; 32]>(), any::<[u8; 32]>(), any::<u128>()).prop_map(
-        |([index, term, height, time_ms, tip_term, count], hash, state_root, sum)| Applied {
+    (any::<[u64; 5]>(), any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(
+        |([index, term, height, time_ms, tip_term], hash, state_root)| Applied {
             index,
             term,
             tip: Tip { height, hash: Hash(hash), time_ms, term: tip_term, state_root: Hash(state_root) },
-            ids: IdsSum { count, sum },
         },
     )
-}
-
-fn any_ids(height: u64) -> impl Strategy<Value = Vec<(RequestId, IdRecord)>> {
-    vec(("[a-zA-Z0-9._:-]{1,64}", any::<u32>(), any::<[u8; 32]>(), 0_u8..6), 1..4).prop_map(move |ids| {
-        ids.into_iter()
-            .map(|(id, index, digest, outcome)| {
-                let outcome = Outcome::from_byte(outcome).unwrap();
-                (RequestId::parse(&id).unwrap(), IdRecord { height, index, digest: Hash(digest), outcome })
-            })
-            .collect()
-    })
 }
 
 /// A row of any kind, its key first.
@@ -75,9 +63,8 @@ fn any_row() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
             (vec![rows::HARD], rows::seal_hard(&HardState { term, vote: vote.map(NodeId) }))
         }),
         any_applied().prop_map(|applied| (vec![rows::APPLIED], rows::seal_applied(&applied))),
-        (any::<bool>(), any::<u64>(), any::<u64>()).prop_map(move |(run, key, number)| {
-            let kind = if run { rows::RUN } else { rows::BLOCK };
-            with_key(rows::number_key(kind, key).to_vec(), &|key| rows::seal_number(key, number))
+        (any::<u64>(), any::<u64>()).prop_map(move |(key, number)| {
+            with_key(rows::number_key(rows::RUN, key).to_vec(), &|key| rows::seal_number(key, number))
         }),
         (any::<u8>(), any::<u64>()).prop_map(move |(member, number)| {
             with_key(vec![rows::PEER, member], &|key| rows::seal_number(key, number))
@@ -90,14 +77,6 @@ fn any_row() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         }),
         (any::<u8>(), any::<[u8; 32]>())
             .prop_map(move |(node, public)| with_key(vec![rows::KEY, node], &|key| rows::seal_32(key, &public))),
-        (any::<u8>(), any::<u64>(), any::<[u8; 32]>()).prop_map(move |(level, index, hash)| {
-            with_key(rows::log_key(level, index).to_vec(), &|key| rows::seal_32(key, &hash))
-        }),
-        any::<u64>().prop_flat_map(|height| any_ids(height).prop_map(move |ids| {
-            let (key, value) = rows::seal_ids(height, &ids).remove(0);
-            assert_eq!(rows::unseal_ids(&key, &value).unwrap(), ids);
-            (key.to_vec(), value)
-        })),
     ]
 }
 

@@ -29,7 +29,8 @@ impl Batch {
     }
 }
 
-/// One applied record. Its rows and the index change in one atomic write.
+/// One applied record. What it changes reaches the disk late, together with later ones, but always as a whole: what a
+/// disk holds is the state after some record, and a start executes again what is known to be committed.
 #[derive(Clone, Debug)]
 pub struct StateWrite {
     /// Index of the record, the one after the last applied.
@@ -56,7 +57,8 @@ pub struct Expected {
 pub struct Opened {
     /// Identity of the folder.
     pub meta: Meta,
-    /// Where consensus continues. `committed` is `applied`; `tail` holds every record after it.
+    /// Where consensus continues. `committed` is `applied`; `tail` holds every record after it. All records that the
+    /// high-water mark knows to be committed are applied.
     pub durable: Durable,
     /// Index of the last record whose results are in `state`.
     pub applied: Index,
@@ -98,8 +100,10 @@ pub trait Store: Send {
     /// `Io` from the disk.
     fn sync(&mut self) -> Result<(), StoreError>;
 
-    /// Makes the high-water mark durable, which [`sync`](Store::sync) only overwrites unless a term or vote changed.
-    /// The store has no clock: call it once a second. Costs nothing when nothing changed.
+    /// Syncs everything, and makes the high-water mark durable, which [`sync`](Store::sync) only overwrites unless a term
+    /// or vote changed. If nothing was written since the last call, results that are only in memory are written back
+    /// first, so that the next start finds them. The store has no clock: call it once a second until two calls have
+    /// followed the last [`write`](Store::write). Costs nothing when nothing changed.
     ///
     /// # Errors
     /// `Io` from the disk.

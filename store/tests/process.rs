@@ -95,6 +95,8 @@ fn a_killed_writer_lost_nothing_it_had_synced() {
         writer.wait().unwrap();
         let (store, reader, opened) = SledStore::open(base.path(), &common::expected()).unwrap();
         assert!(opened.durable.last_index >= acknowledged, "{} < {acknowledged}", opened.durable.last_index);
+        // The results of the record before were written and synced with it.
+        assert!(opened.applied + 1 >= acknowledged, "{} < {acknowledged} - 1", opened.applied);
         let records: Vec<_> = reader.walk(0, 1 << 20).map(Result::unwrap).collect();
         assert_eq!(records.len() as u64, opened.durable.last_index + 1);
         assert!(opened.notes.iter().any(|note| note.contains("not stopped cleanly")));

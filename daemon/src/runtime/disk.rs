@@ -177,6 +177,9 @@ fn work<S: Store>(mut store: S, queue: &Receiver<Job>, shared: &Shared) -> Resul
 fn run<S: Store>(store: &mut S, queue: &Receiver<Job>, shared: &Shared) -> Result<(), StoreError> {
     let mut marked_at = Instant::now();
     let mut unmarked = false;
+    // Written since the last turn of the mark. After a turn there is one more that finds nothing new: then the store
+    // writes back what it has kept in memory, and an idle node does nothing from there on.
+    let mut written = false;
     loop {
         let first = if unmarked {
             match queue.recv_timeout(MARK_EVERY.saturating_sub(marked_at.elapsed())) {
@@ -198,7 +201,7 @@ fn run<S: Store>(store: &mut S, queue: &Receiver<Job>, shared: &Shared) -> Resul
                     shared.busy(true);
                     store.write(&batch)?;
                     newest = group.or(newest);
-                    unmarked = true;
+                    (unmarked, written) = (true, true);
                     shared.backlog_bytes.fetch_sub(bytes, Ordering::AcqRel);
                 }
                 Job::Close => {
@@ -227,7 +230,7 @@ fn run<S: Store>(store: &mut S, queue: &Receiver<Job>, shared: &Shared) -> Resul
             shared.busy(true);
             store.sync_mark()?;
             marked_at = Instant::now();
-            unmarked = false;
+            unmarked = std::mem::take(&mut written);
         }
         shared.busy(false);
         if closing {

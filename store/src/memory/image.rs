@@ -21,7 +21,11 @@ pub(super) enum Step {
     Append(Record),
     Peer(NodeId, u64),
     Key(NodeId, [u8; 32]),
-    State(Box<StateWrite>),
+    /// Results of records go to the disk, or without `place` only what they changed.
+    State {
+        writes: Vec<StateWrite>,
+        place: bool,
+    },
     ClearRejoining,
 }
 
@@ -101,14 +105,25 @@ impl Image {
             Step::Key(node, key) => {
                 self.keys.insert(*node, *key);
             }
-            Step::State(write) => {
-                self.reach.advance(write);
-                self.applied_term = write.term;
-                if let Some(delta) = &write.delta {
-                    self.apply_delta(delta, write.index);
+            Step::State { writes, place } => {
+                for write in writes {
+                    let (reach, term, tip) = (self.reach, self.applied_term, self.tip.clone());
+                    self.advance(write);
+                    if !place {
+                        (self.reach, self.applied_term, self.tip) = (reach, term, tip);
+                    }
                 }
             }
             Step::ClearRejoining => self.meta.rejoining = false,
+        }
+    }
+
+    /// The results of the next record.
+    pub fn advance(&mut self, write: &StateWrite) {
+        self.reach.advance(write);
+        self.applied_term = write.term;
+        if let Some(delta) = &write.delta {
+            self.apply_delta(delta, write.index);
         }
     }
 
@@ -151,12 +166,16 @@ impl Image {
         })
     }
 
-    pub fn opened(&self) -> Result<Opened, StoreError> {
+    /// The state as far as it is stored.
+    pub fn state(&self) -> Result<State, StoreError> {
+        State::restore(self.state_rows()?)
+            .map_err(|error| StoreError::corrupt(format!("the stored state is not the one that was written: {error}")))
+    }
+
+    /// What a node finds; `state` is that of this image.
+    pub fn opened(&self, state: State) -> Opened {
         let applied = self.reach.applied;
-        let state = State::restore(self.state_rows()?).map_err(|error| {
-            StoreError::corrupt(format!("the stored state is not the one that was written: {error}"))
-        })?;
-        Ok(Opened {
+        Opened {
             meta: self.meta.clone(),
             durable: Durable {
                 hard: self.hard,
@@ -170,6 +189,6 @@ impl Image {
             peers: self.peers.clone(),
             keys: self.keys.clone(),
             notes: Vec::new(),
-        })
+        }
     }
 }

@@ -4,8 +4,8 @@
 //! and making it again starts over.
 
 use super::{
-    Pending,
     layout::{Layout, Standing},
+    overlay::Overlay,
 };
 use crate::{
     crashsafe,
@@ -14,7 +14,7 @@ use crate::{
     mark::{Mark, MarkFile},
     meta::{self, Meta},
     record,
-    rows::{self, Applied, IdsSum},
+    rows::{self, Applied},
 };
 use raftbank_consensus::{Entry, HardState, Record};
 use raftbank_ledger::{Block, State};
@@ -46,13 +46,13 @@ pub(super) fn create(dir: &Path, meta: &Meta, genesis: &Block, tuning: Tuning) -
     let Some((digest, parts)) = record::rows_of(&record) else {
         return Err(StoreError::corrupt("the genesis block is too long to store"));
     };
-    let mut pending = Pending::default();
+    let applied = Applied { index: 0, term: 0, tip: delta.tip.clone() };
+    let mut overlay = Overlay::new(applied.clone());
+    overlay.take(&delta);
+    let mut pending = overlay.drain(&applied);
     for (key, value) in parts {
         pending.insert(&key, value);
     }
-    let mut applied = Applied { index: 0, term: 0, tip: delta.tip.clone(), ids: IdsSum::default() };
-    pending.insert_delta(&delta, 0, &mut applied);
-    pending.insert(&[rows::APPLIED], rows::seal_applied(&applied));
     pending.insert(&[rows::HARD], rows::seal_hard(&HardState { term: 0, vote: None }));
     {
         let mut engine = Engine::open(&layout.sled(), dir, tuning)?;

@@ -9,10 +9,6 @@ use crate::{
 };
 use raftbank_consensus::{Index, Record};
 
-/// How many bytes of applied records are read back at open, from the end: a bounded price for finding damage early.
-/// Everything that is not applied is always read, and `verify` reads it all.
-pub(super) const SCAN_BYTES_MAX: usize = 64 << 20;
-
 /// One record, checked against its digest; `None` if there is none.
 pub(super) fn read_record(tree: &Tree, index: Index) -> Result<Option<(Record, RecordDigest)>, StoreError> {
     let mut parts: Vec<sled::IVec> = Vec::new();
@@ -30,6 +26,43 @@ pub(super) fn read_record(tree: &Tree, index: Index) -> Result<Option<(Record, R
         Some(found) => Ok(Some(found)),
         None => Err(tree.corrupt(format!("record {index} does not match its digest"))),
     }
+}
+
+/// All records from `from` to `to` in order, each checked against its digest. One that is missing is corruption.
+pub(super) fn each(
+    tree: &Tree,
+    from: Index,
+    to: Index,
+    mut take: impl FnMut(Record) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut next = from;
+    let mut parts: Vec<sled::IVec> = Vec::new();
+    let mut parts_wanted = 1;
+    for row in tree.scan(rows::record_key(from, 0)..=rows::record_key(to, u16::MAX))? {
+        let (key, value) = row?;
+        if rows::parse_record_key(&key) != Some((next, parts.len() as u16)) {
+            return Err(tree.corrupt(format!("record {next} or a part of it is missing")));
+        }
+        if parts.is_empty() {
+            let Some((head, _)) = Head::decode(&value) else {
+                return Err(tree.corrupt(format!("the head of record {next} is damaged")));
+            };
+            parts_wanted = head.parts();
+        }
+        parts.push(value);
+        if parts.len() == parts_wanted {
+            let Some((record, _)) = record::assemble(next, &parts) else {
+                return Err(tree.corrupt(format!("record {next} does not match its digest")));
+            };
+            parts.clear();
+            take(record)?;
+            next += 1;
+        }
+    }
+    if next <= to {
+        return Err(tree.corrupt(format!("record {next} or a part of it is missing")));
+    }
+    Ok(())
 }
 
 /// The digest a record is stored with.
@@ -57,7 +90,7 @@ pub(super) struct End {
     pub checked: Vec<(Index, u64)>,
 }
 
-/// Reads the log from its end down: all records after `applied`, and applied ones up to `budget` bytes.
+/// Reads the log from its end down to the last applied record; [`each`] reads those before.
 ///
 /// A damaged record is a torn tail only if it is above `promised` (the mark) and no good record follows it; then its
 /// rows are returned for removal. Anything else that is damaged or missing is corruption.
@@ -65,12 +98,10 @@ pub(super) fn read_end(
     tree: &Tree,
     applied: Index,
     promised: Index,
-    budget: usize,
     on_progress: OnProgress<'_>,
 ) -> Result<End, StoreError> {
     let mut end = End { last_index: 0, last_digest: [0; 32], tail: Vec::new(), torn: Vec::new(), checked: Vec::new() };
     let mut counter = Counter::new(on_progress, "records of the log", None);
-    let mut budget_left = budget;
     let mut parts: Vec<sled::IVec> = Vec::new();
     let mut part_keys: Vec<sled::IVec> = Vec::new();
     let mut rows = tree.scan(rows::record_key(0, 0)..=rows::record_key(Index::MAX, u16::MAX))?.rev().peekable();
@@ -79,7 +110,6 @@ pub(super) fn read_end(
         let Some((index, part)) = rows::parse_record_key(&key) else {
             return Err(tree.corrupt("a row of the log has an impossible key"));
         };
-        budget_left = budget_left.saturating_sub(value.len());
         parts.push(value);
         part_keys.push(key);
         // The next row may be unreadable: then this record is judged by what there is, and the error comes next turn.
@@ -125,7 +155,7 @@ pub(super) fn read_end(
                 )));
             }
         }
-        if index <= applied && budget_left == 0 {
+        if index <= applied {
             break;
         }
     }

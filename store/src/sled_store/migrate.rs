@@ -1,49 +1,44 @@
 //! Bringing a folder of an older format up to date.
 //!
-//! From 1 to 2: the nodes of the log tree are computed from the blocks and written. They follow from the blocks alone, so
-//! doing it twice, or after a part of it, gives the same rows. Whoever calls rewrites `meta` once they are synced: until
-//! then the folder is of the old format, and the next open begins again.
+//! Formats 1 and 2 had rows for what follows from the blocks. They are not read any more, and are removed once `meta` says
+//! that the folder is of this format: an older program would miss them. An interruption leaves some of them, which the
+//! next open removes.
 
-use super::{Pending, SLED_BATCH_BYTES, log};
+use super::{Pending, SLED_BATCH_BYTES};
 use crate::{
     engine::Engine,
     error::StoreError,
     progress::{Counter, OnProgress},
-    rows::Applied,
+    rows::{self, Applied},
 };
-use raftbank_ledger::{Block, Hash, LogTree};
 
-/// Writes and syncs the log tree of all applied blocks. Holds one block and one batch of rows at a time.
-pub(super) fn build_log(engine: &mut Engine, applied: &Applied, on_progress: OnProgress<'_>) -> Result<(), StoreError> {
+/// Removes the rows that this format does not have, and spells the row of the state's place anew. Returns how many rows
+/// were removed; most folders have none.
+pub(super) fn clear(engine: &mut Engine, applied: &Applied, on_progress: OnProgress<'_>) -> Result<u64, StoreError> {
     let tree = engine.tree().clone();
-    let (mut blocks, mut last) = (LogTree::default(), Hash::ZERO);
     let mut pending = Pending::default();
-    let mut counter = Counter::new(on_progress, "records for the log tree", applied.index.checked_add(1));
-    for index in 0..=applied.index {
-        counter.add(1);
-        let Some((record, _)) = log::read_record(&tree, index)? else {
-            return Err(tree.corrupt(format!("record {index} is missing")));
-        };
-        let Some(entry) = record.entry else { continue };
-        let header = Block::decode(&entry)
-            .map_err(|error| tree.corrupt(format!("record {index} holds no block: {error}")))?
-            .header;
-        if header.height != blocks.size() || header.previous != last {
-            return Err(tree.corrupt(format!("record {index} does not hold block {} of this chain", blocks.size())));
+    let (sealed, mut removed) = (rows::seal_applied(applied), 0);
+    if tree.get(&[rows::APPLIED])?.as_deref() != Some(&sealed[..]) {
+        pending.insert(&[rows::APPLIED], sealed);
+    }
+    for kind in rows::DERIVED {
+        if tree.scan_prefix(&[kind])?.next().is_none() {
+            continue;
         }
-        last = header.hash();
-        pending.insert_log(&blocks.push(last));
-        if pending.bytes >= SLED_BATCH_BYTES {
-            let Pending { batch, bytes } = std::mem::take(&mut pending);
-            engine.apply(batch, bytes)?;
+        let mut counter = Counter::new(&mut *on_progress, "rows of an older format", None);
+        for row in tree.scan_prefix(&[kind])? {
+            pending.remove(&row?.0);
+            removed += 1;
+            counter.add(1);
+            if pending.bytes >= SLED_BATCH_BYTES {
+                let Pending { batch, bytes } = std::mem::take(&mut pending);
+                engine.apply(batch, bytes)?;
+            }
         }
     }
-    if last != applied.tip.hash {
-        return Err(tree.corrupt(format!(
-            "the blocks up to record {} end with hash {last}, but the state stands at {}",
-            applied.index, applied.tip.hash
-        )));
+    if pending.bytes > 0 {
+        engine.apply(pending.batch, pending.bytes)?;
     }
-    engine.apply(pending.batch, pending.bytes)?;
-    engine.sync()
+    engine.sync()?;
+    Ok(removed)
 }

@@ -5,10 +5,12 @@
 
 mod copy;
 mod create;
+mod derive;
 mod layout;
 mod log;
 mod migrate;
 mod open;
+mod overlay;
 mod reader;
 mod salvage;
 
@@ -17,6 +19,7 @@ pub use reader::SledReader;
 pub use salvage::Salvage;
 
 use crate::{
+    chain::Chain,
     engine::{Engine, Tuning},
     error::StoreError,
     mark::{Mark, MarkFile},
@@ -28,14 +31,15 @@ use crate::{
     types::{Batch, Expected, Opened, StateWrite, Store},
 };
 use layout::Layout;
+use overlay::Overlay;
 use raftbank_consensus::{HardState, Index, Record, Write};
-use raftbank_ledger::{Block, LogNode};
+use raftbank_ledger::{Block, Tip};
 use std::{
     path::Path,
-    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock},
 };
 
-/// A batch of sled is handed over when it has grown to this; a single block's rows are never divided.
+/// A batch of sled with records is handed over when it has grown to this.
 const SLED_BATCH_BYTES: usize = 2 << 20;
 
 /// The writing side of a data folder.
@@ -44,9 +48,8 @@ pub struct SledStore {
     mark: MarkFile,
     layout: Layout,
     meta: Meta,
-    /// Shared with the readers: how far log and state reach. Locked for writing while rows change, so that a reader
-    /// never sees half a splice.
-    reach: Arc<RwLock<Reach>>,
+    /// Locked for writing while rows change, so that a reader never sees half a splice.
+    shared: Arc<RwLock<Shared>>,
     hard: HardState,
     runs: Runs,
     last_digest: RecordDigest,
@@ -54,7 +57,35 @@ pub struct SledStore {
     /// A term or vote was written that the synced mark does not hold.
     promise_pending: bool,
     clear_rejoining: bool,
+    /// Something was written since the last [`sync_mark`](Store::sync_mark).
+    written: bool,
     failed: bool,
+}
+
+/// What the readers need beside sled.
+struct Shared {
+    /// How far log and state reach.
+    reach: Reach,
+    /// What of the state is not in sled yet.
+    overlay: Overlay,
+    chain: Chain,
+    /// The last applied block.
+    tip: Tip,
+}
+
+impl Shared {
+    /// Takes over what an applied record has changed. `applied` moves to it.
+    fn apply(&mut self, write: &StateWrite, applied: &mut Applied) {
+        self.reach.advance(write);
+        applied.index = write.index;
+        applied.term = write.term;
+        if let Some(delta) = &write.delta {
+            self.overlay.take(delta);
+            self.chain.push(write.index, &delta.log);
+            self.tip = delta.tip.clone();
+            applied.tip = delta.tip.clone();
+        }
+    }
 }
 
 impl SledStore {
@@ -151,13 +182,14 @@ impl SledStore {
     }
 
     fn write_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let shared = Arc::clone(&self.reach);
-        let mut reach = shared.write().unwrap_or_else(PoisonError::into_inner);
+        let shared = Arc::clone(&self.shared);
+        let mut shared = shared.write().unwrap_or_else(PoisonError::into_inner);
         let mut pending = Pending::default();
+        self.written = true;
         for write in &batch.writes {
             match write {
                 Write::Hard(hard) => self.write_hard(*hard, &mut pending)?,
-                Write::Splice { from, records } => self.splice(*from, records, &mut pending, &mut reach)?,
+                Write::Splice { from, records } => self.splice(*from, records, &mut pending, &mut shared)?,
             }
         }
         for (node, incarnation) in &batch.peers {
@@ -168,12 +200,31 @@ impl SledStore {
             let key = [rows::KEY, node.0];
             pending.insert(&key, rows::seal_32(&key, public_key));
         }
-        for write in &batch.state {
-            self.write_state(write, &mut pending, &mut reach)?;
-            self.apply_if_large(&mut pending)?;
-        }
         self.clear_rejoining |= batch.clear_rejoining;
-        self.apply(&mut pending)
+        // The records of a state are in sled before the state is.
+        self.apply(&mut pending)?;
+        for write in &batch.state {
+            shared.reach.check_state(write, self.runs.term_at(write.index))?;
+            shared.apply(write, &mut self.applied);
+            if shared.overlay.is_full() {
+                self.write_back(&mut shared)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over to sled what it does not have of the state: all of it and where it stands, in one batch.
+    fn write_back(&mut self, shared: &mut Shared) -> Result<(), StoreError> {
+        if shared.overlay.is_stored(&self.applied) {
+            return Ok(());
+        }
+        if planted!(AppliedIndexApart) {
+            let mut apart = Pending::default();
+            apart.insert(&[rows::APPLIED], rows::seal_applied(&self.applied));
+            self.apply(&mut apart)?;
+        }
+        let mut rows = shared.overlay.drain(&self.applied);
+        self.apply(&mut rows)
     }
 
     fn write_hard(&mut self, hard: HardState, pending: &mut Pending) -> Result<(), StoreError> {
@@ -189,8 +240,9 @@ impl SledStore {
         from: Index,
         records: &[Record],
         pending: &mut Pending,
-        reach: &mut RwLockWriteGuard<'_, Reach>,
+        shared: &mut Shared,
     ) -> Result<(), StoreError> {
+        let reach = &mut shared.reach;
         reach.check_splice(from, records, self.runs.term_at(from.saturating_sub(1)))?;
         if from <= reach.last_index {
             // What stands before the cut in this batch must be in sled before the mark is lowered for it.
@@ -221,30 +273,10 @@ impl SledStore {
                 pending.insert(&key, rows::seal_number(&key, record.term));
             }
             reach.last_index = record.index;
+            shared.overlay.passed(record.entry.as_ref().map_or(0, |entry| entry.len()));
             self.last_digest = digest;
             self.apply_if_large(pending)?;
         }
-        Ok(())
-    }
-
-    fn write_state(
-        &mut self,
-        write: &StateWrite,
-        pending: &mut Pending,
-        reach: &mut RwLockWriteGuard<'_, Reach>,
-    ) -> Result<(), StoreError> {
-        reach.check_state(write, self.runs.term_at(write.index))?;
-        reach.advance(write);
-        self.applied.index = write.index;
-        self.applied.term = write.term;
-        if planted!(AppliedIndexApart) {
-            pending.insert(&[rows::APPLIED], rows::seal_applied(&self.applied));
-            self.apply(pending)?;
-        }
-        if let Some(delta) = &write.delta {
-            pending.insert_delta(delta, write.index, &mut self.applied);
-        }
-        pending.insert(&[rows::APPLIED], rows::seal_applied(&self.applied));
         Ok(())
     }
 
@@ -282,7 +314,7 @@ impl SledStore {
     }
 
     fn current_mark(&self, closed: bool) -> Mark {
-        let reach = *self.reach.read().unwrap_or_else(PoisonError::into_inner);
+        let reach = self.shared.read().unwrap_or_else(PoisonError::into_inner).reach;
         Mark {
             incarnation: self.meta.incarnation,
             term: self.hard.term,
@@ -305,11 +337,22 @@ impl Store for SledStore {
     }
 
     fn sync_mark(&mut self) -> Result<(), StoreError> {
-        self.attempt(|store| store.mark.sync())
+        self.attempt(|store| {
+            // Under load the state waits until there is more of it; once nothing is written any more, no start has to
+            // execute again what was committed before.
+            if !std::mem::take(&mut store.written) {
+                let shared = Arc::clone(&store.shared);
+                store.write_back(&mut shared.write().unwrap_or_else(PoisonError::into_inner))?;
+            }
+            store.sync_all()?;
+            store.mark.sync()
+        })
     }
 
     fn close(mut self) -> Result<(), StoreError> {
         self.attempt(|store| {
+            let shared = Arc::clone(&store.shared);
+            store.write_back(&mut shared.write().unwrap_or_else(PoisonError::into_inner))?;
             store.sync_all()?;
             store.mark.write(store.current_mark(true))?;
             store.mark.sync()
@@ -333,43 +376,6 @@ impl Pending {
     fn remove(&mut self, key: &[u8]) {
         self.bytes += key.len();
         self.batch.remove(key);
-    }
-
-    /// Nodes of the log tree.
-    fn insert_log(&mut self, nodes: &[LogNode]) {
-        for node in nodes {
-            let key = rows::log_key(node.level, node.index);
-            self.insert(&key, rows::seal_32(&key, &node.hash.0));
-        }
-    }
-
-    /// All rows a block changes; `applied` moves to its tip.
-    fn insert_delta(&mut self, delta: &raftbank_ledger::Delta, index: Index, applied: &mut Applied) {
-        for (account, balance) in &delta.accounts {
-            let key = rows::named_key(rows::ACCOUNT, account.as_str().as_bytes());
-            let value = rows::seal_balance(&key, *balance);
-            self.insert(&key, value);
-        }
-        for (name, value) in &delta.values {
-            let key = rows::named_key(rows::VALUE, name);
-            let value = rows::seal(&key, value.clone());
-            self.insert(&key, value);
-        }
-        for (id, pending) in &delta.pendings {
-            let key = rows::named_key(rows::PENDING, id.as_str().as_bytes());
-            let value = rows::seal_pending(&key, pending);
-            self.insert(&key, value);
-        }
-        for (key, value) in rows::seal_ids(delta.tip.height, &delta.ids) {
-            self.insert(&key, value);
-        }
-        for (id, record) in &delta.ids {
-            applied.ids.add(id, record);
-        }
-        self.insert_log(&delta.log);
-        let key = rows::number_key(rows::BLOCK, delta.tip.height);
-        self.insert(&key, rows::seal_number(&key, index));
-        applied.tip = delta.tip.clone();
     }
 }
 

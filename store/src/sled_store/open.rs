@@ -1,9 +1,11 @@
 //! Opening a data folder: nothing is believed before it was compared with the mark and with itself.
 
 use super::{
-    SledReader, SledStore,
+    Shared, SledReader, SledStore, derive,
     layout::{Layout, Standing},
-    log, migrate, reader,
+    log, migrate,
+    overlay::Overlay,
+    reader,
 };
 use crate::{
     crashsafe,
@@ -17,7 +19,7 @@ use crate::{
     types::{Expected, Opened},
 };
 use raftbank_consensus::{Durable, HardState, Index, NodeId, TermRun};
-use raftbank_ledger::{Block, State, Tip};
+use raftbank_ledger::{Block, State, StateRows};
 use std::{
     collections::BTreeMap,
     sync::{Arc, RwLock},
@@ -54,25 +56,23 @@ pub(super) fn open(
     let tree = engine.tree().clone();
     let genesis = load_genesis(&tree, &meta)?;
     let hard = load_hard(&tree)?;
-    let applied = reader::load_applied(&tree)?;
+    let stored = reader::load_applied(&tree)?;
     let mut runs = load_runs(&tree)?;
-    let end = log::read_end(&tree, applied.index, promised.last_index, log::SCAN_BYTES_MAX, on_progress)?;
+    let mut end = log::read_end(&tree, stored.index, promised.last_index, on_progress)?;
 
     let mut notes = Vec::new();
     if found_mark.bad_slots > 0 {
         notes.push("one slot of the high-water mark was torn or damaged; the other one was used".to_owned());
     }
-    let forgotten_runs = check_runs(&tree, &mut runs, &end, &applied)?;
-    check_promises(&tree, &promised, &hard, &end, &applied, &runs)?;
-    check_tip(&tree, &applied)?;
-    let older = meta.format;
-    if older < FORMAT {
-        migrate::build_log(&mut engine, &applied, on_progress)?;
-    }
-    let state_rows = reader::load(&tree, &applied, meta.cluster_id, genesis.header.difficulty, on_progress)?;
-    let rows = (state_rows.accounts.len() + state_rows.values.len() + state_rows.pendings.len()) as u64;
+    let forgotten_runs = check_runs(&tree, &mut runs, &end, &stored)?;
+    check_promises(&tree, &promised, &hard, &end, &runs)?;
+    let derive::Derived { chain, log, ids } = derive::derive(&tree, &stored, meta.cluster_id, &runs, on_progress)?;
+    let reader::Rows { accounts, values, pendings } = reader::load(&tree, on_progress)?;
+    let rows = (accounts.len() + values.len() + pendings.len()) as u64;
     on_progress(Progress::Reading { what: "rows, for the state root", done: rows, total: Some(rows) });
-    let state = State::restore(state_rows)
+    let (cluster_id, difficulty) = (meta.cluster_id, genesis.header.difficulty);
+    let tip = stored.tip.clone();
+    let mut state = State::restore(StateRows { accounts, values, ids, pendings, log, tip, cluster_id, difficulty })
         .map_err(|error| tree.corrupt(format!("the stored state is not the one that was written: {error}")))?;
 
     if !end.torn.is_empty() || !forgotten_runs.is_empty() {
@@ -90,27 +90,48 @@ pub(super) fn open(
             end.last_index, promised.last_index
         ));
     }
+    // What was known to be committed is executed again before anybody sees the state: it was shown before.
+    let mut shared = Shared {
+        reach: Reach { last_index: end.last_index, applied: stored.index, height: stored.tip.height },
+        overlay: Overlay::new(stored.clone()),
+        chain,
+        tip: stored.tip.clone(),
+    };
+    let mut applied = stored.clone();
+    let known = if planted!(ReplaySkipped) { 0 } else { promised.committed.saturating_sub(stored.index) };
+    let waiting = end.tail.split_off(usize::try_from(known).unwrap_or(usize::MAX).min(end.tail.len()));
+    let again = std::mem::replace(&mut end.tail, waiting);
+    derive::replay(&tree, &again, &mut state, &mut shared, &mut applied, on_progress)?;
+    for record in again.iter().chain(&end.tail) {
+        shared.overlay.passed(record.entry.as_ref().map_or(0, |entry| entry.len()));
+    }
     if !promised.closed {
         notes.push(format!(
-            "the node was not stopped cleanly; its log reaches record {}, its state record {}, the high-water mark {}",
-            end.last_index, applied.index, promised.last_index
+            "the node was not stopped cleanly; its log reaches record {}, its state record {}, of which {} were executed \
+             again, the high-water mark {}",
+            end.last_index,
+            applied.index,
+            again.len(),
+            promised.last_index
         ));
     }
 
     let peers = load_peers(&tree)?;
     let keys = load_keys(&tree)?;
+    let older = meta.format;
     if older < FORMAT {
-        // All that the new format has was synced and reads well. From here on no older program opens the folder.
+        // All of it reads well. From here on no older program opens the folder, which would miss what is removed now.
         meta.format = FORMAT;
         meta::write(&layout.meta(), &meta)?;
+    }
+    let removed = migrate::clear(&mut engine, &stored, on_progress)?;
+    if older < FORMAT {
         notes.push(format!(
-            "the folder was brought from format {older} to {FORMAT}: the log tree over its {} blocks was built; an \
-             older raftbankd cannot open it any more",
+            "the folder was brought from format {older} to {FORMAT}: {removed} rows that follow from its {} blocks were \
+             removed; an older raftbankd cannot open it any more",
             state.log().size()
         ));
     }
-    let reach =
-        Arc::new(RwLock::new(Reach { last_index: end.last_index, applied: applied.index, height: applied.tip.height }));
     let opened = Opened {
         meta: meta.clone(),
         durable: Durable {
@@ -138,9 +159,10 @@ pub(super) fn open(
     })?;
     mark.sync()?;
 
+    let shared = Arc::new(RwLock::new(shared));
     let reader = SledReader {
         tree,
-        reach: Arc::clone(&reach),
+        shared: Arc::clone(&shared),
         cluster_id: meta.cluster_id,
         difficulty: genesis.header.difficulty,
     };
@@ -149,13 +171,14 @@ pub(super) fn open(
         mark,
         layout,
         meta,
-        reach,
+        shared,
         hard,
         runs,
         last_digest: end.last_digest,
         applied,
         promise_pending: false,
         clear_rejoining: false,
+        written: false,
         failed: false,
     };
     Ok((store, reader, opened))
@@ -283,7 +306,6 @@ fn check_promises(
     promised: &Mark,
     hard: &HardState,
     end: &log::End,
-    applied: &Applied,
     runs: &Runs,
 ) -> Result<(), StoreError> {
     if planted!(MarkNotChecked | DamageTakenForTornTail) {
@@ -303,10 +325,10 @@ fn check_promises(
             promised.last_index, end.last_index
         )));
     }
-    if applied.index < promised.committed {
+    if promised.committed > promised.last_index {
         return Err(tree.corrupt(format!(
-            "the state of record {} was synced, but the stored one is of record {}",
-            promised.committed, applied.index
+            "the high-water mark says that record {} is committed, and that the log ends at {}",
+            promised.committed, promised.last_index
         )));
     }
     let found = log::read_record(tree, promised.last_index)?.map(|(_, digest)| digest);
@@ -318,25 +340,6 @@ fn check_promises(
             "the last record has term {}, but the node's own term is {}",
             runs.term_at(end.last_index),
             hard.term
-        )));
-    }
-    Ok(())
-}
-
-/// The block the state stands at must be in the log, and what the state remembers of it must be so in every field.
-fn check_tip(tree: &Tree, applied: &Applied) -> Result<(), StoreError> {
-    let (index, entry) = reader::block_at(tree, applied.tip.height)?;
-    let found = Block::decode(&entry).ok().map(|block| Tip {
-        height: block.header.height,
-        hash: block.hash(),
-        time_ms: block.header.time_ms,
-        term: block.header.term,
-        state_root: block.header.state_root,
-    });
-    if index > applied.index || found.as_ref() != Some(&applied.tip) {
-        return Err(tree.corrupt(format!(
-            "the state stands at block {} with hash {}, but the log has another block there",
-            applied.tip.height, applied.tip.hash
         )));
     }
     Ok(())

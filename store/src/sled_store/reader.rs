@@ -1,21 +1,16 @@
 //! Reading while the node runs, and loading all rows.
 
-use super::log;
+use super::{Shared, derive, log, overlay::Overlay};
 use crate::{
     engine::Tree,
     error::StoreError,
     progress::{Counter, OnProgress},
     record::{self, Head},
-    rows::{self, Applied, IdsSum},
-    shape::{Reach, log_has},
+    rows::{self, Applied},
     types::{Reader, StoredRows},
 };
 use raftbank_consensus::{Entry, Index, Record};
-use raftbank_ledger::{
-    Account, Hash, LogTree, RequestId, StateRows, Tip,
-    log_tree::peak_places,
-    merkle::{leaf_hash, node_hash},
-};
+use raftbank_ledger::{Account, Balance, Hash, Pending, RequestId, StateRows};
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
@@ -25,20 +20,21 @@ use std::{
 #[derive(Clone)]
 pub struct SledReader {
     pub(super) tree: Tree,
-    pub(super) reach: Arc<RwLock<Reach>>,
+    pub(super) shared: Arc<RwLock<Shared>>,
     pub(super) cluster_id: Hash,
     pub(super) difficulty: u8,
 }
 
 impl SledReader {
-    fn reach(&self) -> RwLockReadGuard<'_, Reach> {
-        self.reach.read().unwrap_or_else(PoisonError::into_inner)
+    fn shared(&self) -> RwLockReadGuard<'_, Shared> {
+        self.shared.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Reader for SledReader {
     fn records(&self, from: Index, bytes_max: usize) -> Result<Vec<Record>, StoreError> {
-        let reach = self.reach();
+        let shared = self.shared();
+        let reach = &shared.reach;
         let mut records: Vec<Record> = Vec::new();
         if from > reach.last_index {
             return Ok(records);
@@ -79,90 +75,70 @@ impl Reader for SledReader {
     }
 
     fn block(&self, height: u64) -> Result<Option<Entry>, StoreError> {
-        let reach = self.reach();
-        if height > reach.height {
-            return Ok(None);
+        let shared = self.shared();
+        let Some(index) = shared.chain.index_of(height) else { return Ok(None) };
+        match log::read_record(&self.tree, index)? {
+            Some((Record { entry: Some(entry), .. }, _)) => Ok(Some(entry)),
+            _ => Err(self.tree.corrupt(format!("record {index} should hold block {height} and does not"))),
         }
-        block_at(&self.tree, height).map(|(_, entry)| Some(entry))
     }
 
     fn rows(&self) -> Result<StoredRows, StoreError> {
-        let _reach = self.reach();
-        let applied = load_applied(&self.tree)?;
-        let rows = load(&self.tree, &applied, self.cluster_id, self.difficulty, &mut |_| ())?;
-        Ok(StoredRows { applied: applied.index, rows })
+        let (applied, rows, log, tip) = {
+            let shared = self.shared();
+            let rows = load(&self.tree, &mut |_| ())?.covered(&shared.overlay);
+            let log = shared.chain.log();
+            (shared.reach.applied, rows, log, shared.tip.clone())
+        };
+        let log = log.ok_or_else(|| self.tree.corrupt("the log tree lacks a node"))?;
+        // Applied records never change: the writer need not wait for this.
+        let ids = derive::ids(&self.tree, applied)?;
+        let Rows { accounts, values, pendings } = rows;
+        let (cluster_id, difficulty) = (self.cluster_id, self.difficulty);
+        Ok(StoredRows {
+            applied,
+            rows: StateRows { accounts, values, ids, pendings, log, tip, cluster_id, difficulty },
+        })
     }
 
     fn log_node(&self, level: u8, index: u64) -> Result<Option<Hash>, StoreError> {
-        let reach = self.reach();
-        if !log_has(reach.height, level, index) {
-            return Ok(None);
-        }
-        log_node(&self.tree, level, index).map(Some)
+        Ok(self.shared().chain.node(level, index))
     }
 }
 
-/// The record index and bytes of an applied block.
-pub(super) fn block_at(tree: &Tree, height: u64) -> Result<(Index, Entry), StoreError> {
-    let key = rows::number_key(rows::BLOCK, height);
-    let index = tree
-        .get(&key)?
-        .and_then(|value| rows::unseal_number(&key, &value))
-        .ok_or_else(|| tree.corrupt(format!("the index of block {height} is missing or damaged")))?;
-    match log::read_record(tree, index)? {
-        Some((Record { entry: Some(entry), .. }, _)) => Ok((index, entry)),
-        _ => Err(tree.corrupt(format!("record {index} should hold block {height} and does not"))),
-    }
-}
-
-/// A node of the log tree that must be there.
-pub(super) fn log_node(tree: &Tree, level: u8, index: u64) -> Result<Hash, StoreError> {
-    let key = rows::log_key(level, index);
-    tree.get(&key)?
-        .and_then(|value| rows::unseal_32(&key, &value))
-        .map(Hash)
-        .ok_or_else(|| tree.corrupt(format!("node {index} at level {level} of the log tree is missing or damaged")))
-}
-
-/// The log tree over all blocks up to the tip. Each of its peaks is compared with what stands under it, and the last leaf
-/// with the tip: the rest of the tree is compared by `verify`.
-fn load_log(tree: &Tree, tip: &Tip) -> Result<LogTree, StoreError> {
-    let size = tip.height.saturating_add(1);
-    let mut peaks = Vec::new();
-    for (level, index) in peak_places(size) {
-        let hash = log_node(tree, level, index)?;
-        let under = match level.checked_sub(1) {
-            Some(below) => node_hash(&log_node(tree, below, 2 * index)?, &log_node(tree, below, 2 * index + 1)?),
-            None => hash,
-        };
-        if hash != under {
-            return Err(tree.corrupt(format!("node {index} at level {level} of the log tree is not that of its sides")));
-        }
-        peaks.push(hash);
-    }
-    if log_node(tree, 0, tip.height)? != leaf_hash(&tip.hash.0) {
-        return Err(tree.corrupt(format!("leaf {} of the log tree is not that of the last block", tip.height)));
-    }
-    LogTree::from_peaks(size, peaks)
-        .ok_or_else(|| tree.corrupt(format!("the log tree of {size} blocks has not the peaks it should have")))
-}
-
-/// Where the state stands.
+/// Where the state in sled stands.
 pub(super) fn load_applied(tree: &Tree) -> Result<Applied, StoreError> {
     tree.get(&[rows::APPLIED])?
-        .and_then(|value| rows::unseal_applied(&value))
+        .and_then(|value| rows::unseal_applied(&value).or_else(|| rows::unseal_applied_2(&value)))
         .ok_or_else(|| tree.corrupt("the row that says where the state stands is missing or damaged"))
 }
 
-/// All rows of the state at `applied`. Damage to any row, and a missing row of ids, is found here; missing accounts, values and pending transfers
-/// are found by whoever computes the state root.
-pub(super) fn load(
-    tree: &Tree,
-    applied: &Applied,
-    cluster_id: Hash,
-    difficulty: u8,
-    on_progress: OnProgress<'_>,
-) -> Result<StateRows, StoreError> {
+/// The rows of the state.
+pub(super) struct Rows {
+    pub accounts: BTreeMap<Account, Balance>,
+    pub values: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub pendings: BTreeMap<RequestId, Pending>,
+}
+
+impl Rows {
+    /// With what is not in sled yet.
+    fn covered(mut self, overlay: &Overlay) -> Rows {
+        self.accounts.extend(overlay.accounts().map(|(account, balance)| (account.clone(), balance)));
+        for (key, value) in overlay.others(rows::VALUE) {
+            match value.and_then(|value| rows::unseal(key, value)) {
+                Some(value) => drop(self.values.insert(key[1..].to_vec(), value.to_vec())),
+                None => drop(self.values.remove(&key[1..])),
+            }
+        }
+        let pendings = overlay.others(rows::PENDING).filter_map(|(key, value)| Some((key, value?)));
+        self.pendings.extend(pendings.filter_map(|(key, value)| pending(key, value)));
+        self
+    }
+}
+
+/// All rows of the state in sled. Damage to any of them is found here; missing ones are found by whoever computes the
+/// state root.
+pub(super) fn load(tree: &Tree, on_progress: OnProgress<'_>) -> Result<Rows, StoreError> {
     let mut accounts = BTreeMap::new();
     let mut counter = Counter::new(on_progress, "accounts", None);
     for row in tree.scan_prefix(&[rows::ACCOUNT])? {
@@ -198,38 +174,17 @@ pub(super) fn load(
     let mut counter = Counter::new(on_progress, "pending transfers", None);
     for row in tree.scan_prefix(&[rows::PENDING])? {
         let (key, value) = row?;
-        let id = std::str::from_utf8(&key[1..]).ok().and_then(|name| RequestId::parse(name).ok());
-        match (id, rows::unseal_pending(&key, &value)) {
-            (Some(id), Some(pending)) => {
-                pendings.insert(id, pending);
-                counter.add(1);
-            }
-            _ => {
-                let id = String::from_utf8_lossy(&key[1..]);
-                return Err(tree.corrupt(format!("the row of pending transfer {id:?} is damaged")));
-            }
-        }
-    }
-    let mut ids = BTreeMap::new();
-    let mut sum = IdsSum::default();
-    let mut counter = Counter::new(on_progress, "request ids", Some(applied.ids.count));
-    for row in tree.scan_prefix(&[rows::IDS])? {
-        let (key, value) = row?;
-        let Some(found) = rows::unseal_ids(&key, &value) else {
-            return Err(tree.corrupt("a row of request ids is damaged"));
+        let Some((id, pending)) = pending(&key, &value) else {
+            let id = String::from_utf8_lossy(&key[1..]);
+            return Err(tree.corrupt(format!("the row of pending transfer {id:?} is damaged")));
         };
-        counter.add(found.len() as u64);
-        for (id, record) in found {
-            sum.add(&id, &record);
-            ids.insert(id, record);
-        }
+        pendings.insert(id, pending);
+        counter.add(1);
     }
-    if sum != applied.ids {
-        return Err(tree.corrupt(format!(
-            "{} request ids are stored, and they are not the {} that were",
-            sum.count, applied.ids.count
-        )));
-    }
-    let log = load_log(tree, &applied.tip)?;
-    Ok(StateRows { accounts, values, ids, pendings, log, tip: applied.tip.clone(), cluster_id, difficulty })
+    Ok(Rows { accounts, values, pendings })
+}
+
+fn pending(key: &[u8], value: &[u8]) -> Option<(RequestId, Pending)> {
+    let id = RequestId::parse(std::str::from_utf8(&key[1..]).ok()?).ok()?;
+    Some((id, rows::unseal_pending(key, value)?))
 }

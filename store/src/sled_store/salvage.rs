@@ -1,18 +1,19 @@
-//! Reading what can be read of a folder that no node would start from, to compare it with a healthy one.
+//! Reading what can be read of a folder, also of one that no node would start from, to compare it with a healthy one.
 
 use super::{copy, layout::Layout, log, open, reader};
 use crate::{
     engine::{Engine, Tree, Tuning},
     error::StoreError,
     rows,
+    types::Reader,
 };
 use raftbank_consensus::{Index, Record};
 use raftbank_ledger::{Account, Balance, Hash, Tip};
 use std::{collections::BTreeMap, path::Path};
 use tempfile::TempDir;
 
-/// What can be read of a stopped node's folder. Nothing of it is checked but the checksums of its rows; it is read from a
-/// copy, which is removed when this is dropped.
+/// What can be read of a stopped node's folder: what a node would start with, or, if none would start, the rows that are
+/// there, of which nothing is checked but their checksums. It is read from a copy, which is removed when this is dropped.
 pub struct Salvage {
     /// The last applied record and block, if the row that says so can be read.
     pub applied: Option<(Index, Tip)>,
@@ -48,6 +49,19 @@ impl Salvage {
             if !path.is_file() {
                 return Err(StoreError::corrupt(format!("the file {} is missing", path.display())));
             }
+        }
+        // Results that were not stored when the process ended are computed again.
+        if let Ok((store, reader, opened)) = open::open(layout.clone(), None, Tuning::default(), &mut |_| ()) {
+            let rows = reader.rows()?.rows;
+            return Ok(Self {
+                applied: Some((opened.applied, rows.tip)),
+                accounts: rows.accounts,
+                values: rows.values.into_iter().map(|(key, value)| (key, Hash::of(&[&value]))).collect(),
+                damage: Vec::new(),
+                tree: store.engine.tree().clone(),
+                _engine: store.engine,
+                _copy: copy,
+            });
         }
         let engine = Engine::open(&layout.sled(), &layout.shown, Tuning::default())?;
         let tree = engine.tree().clone();

@@ -203,15 +203,19 @@ pub fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
     drop(db);
 }
 
-/// The folder of format 1 that is kept as text, and the chain that is in it: see the text's beginning.
-pub fn format_1(dir: &Path) -> Chain {
+/// The folder of an older format that is kept as text, and the chain that is in it: see the text's beginning.
+pub fn older(dir: &Path, format: u32) -> Chain {
+    let text = match format {
+        1 => include_str!("../data/format-1.txt"),
+        _ => include_str!("../data/format-2.txt"),
+    };
     let bytes = |hex: &str| -> Vec<u8> {
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
     };
     std::fs::create_dir_all(dir).unwrap();
     let mut mark = Vec::new();
     tamper(dir, |db| {
-        for line in include_str!("../data/format-1.txt").lines() {
+        for line in text.lines() {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["#", ..] => {}
                 ["meta", hex] => std::fs::write(dir.join("meta"), bytes(hex)).unwrap(),
@@ -220,7 +224,7 @@ pub fn format_1(dir: &Path) -> Chain {
                     mark.resize(mark.len().next_multiple_of(4096), 0);
                 }
                 ["row", key, value] => drop(db.insert(bytes(key), bytes(value)).unwrap()),
-                _ => panic!("a line of the folder of format 1"),
+                _ => panic!("a line of a kept folder"),
             }
         }
     });

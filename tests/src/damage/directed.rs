@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use raftbank_ledger::{Block, Hash};
+use raftbank_ledger::{Block, Hash, Outcome, RequestId};
 use raftbank_store::{Expected, SledStore};
 
 use super::files::{Files, workplace};
@@ -17,10 +17,8 @@ use super::templates::{Template, Templates};
 /// What the altered rows hold.
 const BALANCE: &str = "stored balances altered, one at a time: each found by verify";
 const VALUE: &str = "stored values altered, one at a time: each found by verify";
-const ID: &str = "id records altered, one at a time: each found by verify";
+const ID: &str = "ids and outcomes of entries altered, one at a time: each found by verify";
 const NONCE: &str = "nonces of blocks altered, one at a time: each found by verify";
-const PLACE: &str = "places of blocks altered, one at a time: each found by verify";
-const LOG: &str = "nodes of the log tree altered, one at a time: each found by verify";
 const TIP: &str = "fields of the state's tip altered, one at a time: each found by verify";
 const TORN: &str = "torn tails above the mark: cut, and said";
 
@@ -132,39 +130,39 @@ fn alterations(template: &Template) -> Result<Vec<Alteration>> {
             // The last byte of the balance.
             Some(b'a') => sealed(BALANCE, 15),
             Some(b'v') if value.len() > 4 => sealed(VALUE, value.len() / 2 - 2),
-            Some(b'b') => sealed(PLACE, 7),
-            Some(b'l') => sealed(LOG, 31),
-            // Index, term, height, hash, time, term, root; number and sum of ids.
-            Some(b's') => [7, 15, 23, 30, 63, 71, 80, 111, 127].into_iter().for_each(|place| sealed(TIP, place)),
-            Some(b'i') => id_places(value)?.into_iter().for_each(|place| sealed(ID, place)),
+            // Index, term, height, hash, time, term, root.
+            Some(b's') => [7, 15, 23, 30, 63, 71, 80].into_iter().for_each(|place| sealed(TIP, place)),
             _ => {}
         }
     }
     for record in template.picture.records.iter().filter(|record| record.index > 0) {
         let Some(entry) = &record.entry else { continue };
-        let mut block = Block::decode(entry)?;
-        block.header.nonce ^= 1;
-        let (key, value) = record_row(record.index, record.term, &block.encode());
-        // A record of one part only: the others are found by the same digest.
-        if rows.iter().any(|(found, old)| *found == key && old.len() == value.len()) {
-            all.push(Alteration { what: NONCE, told: format!("record {}", record.index), key, value });
+        let block = Block::decode(entry)?;
+        let mut altered = |what, told: String, block: &Block| {
+            let (key, value) = record_row(record.index, record.term, &block.encode());
+            // A record of one part only: the others are found by the same digest.
+            if rows.iter().any(|(found, old)| *found == key && old.len() == value.len()) {
+                all.push(Alteration { what, told, key, value });
+            }
+        };
+        let mut other = block.clone();
+        other.header.nonce ^= 1;
+        altered(NONCE, format!("record {}", record.index), &other);
+        // What is kept of an id follows from its entry.
+        for at in 0..block.entries.len() {
+            let told = format!("record {}, entry {at}", record.index);
+            let mut other = block.clone();
+            let id = &mut other.entries[at].request.id;
+            let last = if id.as_str().ends_with('0') { '1' } else { '0' };
+            *id = RequestId::parse(&format!("{}{last}", &id.as_str()[..id.as_str().len() - 1]))?;
+            altered(ID, told.clone(), &other);
+            let mut other = block.clone();
+            let outcome = &mut other.entries[at].outcome;
+            *outcome = Outcome::from_byte(outcome.byte() ^ 1)?;
+            altered(ID, told, &other);
         }
     }
     Ok(all)
-}
-
-/// In a row of ids: the last byte of each id's name, place in the block, digest and outcome.
-fn id_places(value: &[u8]) -> Result<Vec<usize>> {
-    let mut places = Vec::new();
-    let (mut at, end) = (0, value.len() - 4);
-    while at < end {
-        let name = usize::from(*value.get(at).context("an id")?);
-        let after = at + 1 + name;
-        places.extend([after - 1, after + 3, after + 35, after + 36]);
-        at = after + 37;
-    }
-    ensure!(at == end, "the rows of ids have another format");
-    Ok(places)
 }
 
 /// The row of a record of one part, with the digest that belongs to it (store/src/record.rs).

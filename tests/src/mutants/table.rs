@@ -46,7 +46,11 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::AccountsDropRow
         | Bug::LateAnswerTaken
         | Bug::GiveBackTrusted => &[Bank, Node],
-        Bug::AppliedIndexApart | Bug::MarkNotChecked | Bug::SyncDoesNothing => &[Bank, Store],
+        Bug::AppliedIndexApart
+        | Bug::StateRowsWithoutPlace
+        | Bug::ReplaySkipped
+        | Bug::MarkNotChecked
+        | Bug::SyncDoesNothing => &[Bank, Store],
         // No simulated node tells lies, and no simulated client looks at these.
         Bug::ZeroAccepted
         | Bug::NonceNotVerified

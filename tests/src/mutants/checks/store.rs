@@ -20,6 +20,7 @@ use super::chain::{Chain, genesis};
 pub(super) const CHECKS: &[Check] = &[
     ("what is synced survives a power cut", what_is_synced_survives_a_power_cut),
     ("state and applied index never part", state_and_applied_index_never_part),
+    ("a start shows what was shown before", a_start_shows_what_was_shown_before),
     ("damage in the middle of the log is refused", damage_in_the_middle_of_the_log_is_refused),
     ("a store that was rolled back is refused", a_store_that_was_rolled_back_is_refused),
     ("a group is durable once its sync has ended", a_group_is_durable_once_its_sync_has_ended),
@@ -71,6 +72,7 @@ fn what_is_synced_survives_a_power_cut() -> Result<()> {
     store.write(&chain.splice(1, 4))?;
     store.write(&chain.applied(1, 2))?;
     store.sync()?;
+    store.sync_mark()?;
     disk.crash(|_| 0);
     let (_store, _reader, opened) = disk.open(&expected()?)?;
     let found = (opened.durable.hard.term, opened.durable.last_index, opened.applied);
@@ -79,14 +81,15 @@ fn what_is_synced_survives_a_power_cut() -> Result<()> {
 }
 
 fn state_and_applied_index_never_part() -> Result<()> {
-    let chain = chain(3)?;
+    // So many that the store hands some of the results over to the disk.
+    let chain = chain(9)?;
     for kept in 0..32 {
         let disk = MemoryDisk::create(&meta()?, &genesis(1, 0)?)?;
         let (mut store, _reader, _) = disk.open(&expected()?)?;
         store.write(&hard(1))?;
-        store.write(&chain.splice(1, 3))?;
+        store.write(&chain.splice(1, 9))?;
         store.sync()?;
-        store.write(&chain.applied(1, 3))?;
+        store.write(&chain.applied(1, 9))?;
         let lost = disk.crash(|_| kept);
         let (_store, _reader, opened) = disk.open(&expected()?)?;
         agrees(&chain, &opened).with_context(|| format!("{kept} steps reached the disk"))?;
@@ -95,6 +98,21 @@ fn state_and_applied_index_never_part() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// In a folder: after a clean stop, and after a process that just ended.
+fn a_start_shows_what_was_shown_before() -> Result<()> {
+    let base = tempfile::tempdir()?;
+    let (dir, chain) = (base.path().join("data"), chain(6)?);
+    folder(&dir, &chain)?;
+    let (mut store, reader, opened) = SledStore::open(&dir, &expected()?)?;
+    agrees(&chain, &opened)?;
+    store.write(&chain.applied(3, 5))?;
+    store.sync()?;
+    drop((store, reader));
+    let (_store, _reader, opened) = SledStore::open(&dir, &expected()?)?;
+    ensure!(opened.applied == 5, "the results of record 5 were shown, then those of {}", opened.applied);
+    agrees(&chain, &opened)
 }
 
 /// A folder that holds this chain and has applied its first two blocks, cleanly closed.
