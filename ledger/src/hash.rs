@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::counts;
+
 /// A SHA-256 value; shown as lower-case hexadecimal.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Hash(pub [u8; 32]);
@@ -16,6 +18,7 @@ impl Hash {
 
     /// The SHA-256 of these parts, one after the other.
     pub fn of(parts: &[&[u8]]) -> Self {
+        counts::hashed(parts.iter().map(|part| part.len()).sum());
         let mut hasher = Sha256::new();
         for part in parts {
             hasher.update(part);

@@ -8,6 +8,7 @@
 #[macro_use]
 mod planted;
 
+pub mod counts;
 mod crashsafe;
 mod engine;
 mod error;

@@ -60,6 +60,7 @@ impl IdsSum {
         let mut bytes = Vec::with_capacity(128);
         bytes.extend_from_slice(&record.height.to_be_bytes());
         put_id(&mut bytes, id, record);
+        raftbank_ledger::counts::hashed(bytes.len());
         let digest = Sha256::digest(&bytes);
         let (front, _) = digest.split_at(16);
         let mut word = [0_u8; 16];
