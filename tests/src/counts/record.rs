@@ -104,16 +104,30 @@ impl Counts {
     }
 }
 
-/// By what part a count may be above its record. What is not named here was the same in five runs beside other work; the
-/// rest is allowed for what a change of no importance may move.
+/// By what part a count may be above its record. What is not named here was the same, to the last digit, in six runs beside
+/// other work; what it may grow is room for a change of no importance.
 pub fn tolerance(name: &str) -> f64 {
+    let single = name.starts_with("one at a time/");
     match name.rsplit('/').next() {
         // Another compiler or C library may arrange the same work in other instructions.
         Some("instructions") => 0.02,
-        // sled's own threads write and allocate when they come to it: five runs differed by so much.
+        // sled's own threads write and allocate when they come to it. Eleven runs differed by up to 5 %, 63 % (15 % with
+        // larger blocks), 118 % (36 %).
         Some("store allocations") => 0.1,
-        Some("store allocated bytes") => 1.0,
-        Some("bytes written") => 1.5,
+        Some("store allocated bytes") => {
+            if single {
+                1.0
+            } else {
+                0.3
+            }
+        }
+        Some("bytes written") => {
+            if single {
+                1.5
+            } else {
+                0.6
+            }
+        }
         _ => 0.01,
     }
 }
