@@ -58,8 +58,8 @@ impl Execution {
 /// One block, made by a leader and checked by a follower. Callgrind counts only while this runs, and finds it by its name.
 #[inline(never)]
 fn measured_execution(leader: &mut State, follower: &mut State, requests: Vec<Request>) -> Result<()> {
-    let executed = leader.execute(requests);
-    let mut header = executed.seal(leader, 1, NodeName::parse("n1")?, 2);
+    let executed = leader.execute(requests, 2);
+    let mut header = executed.seal(leader, 1, NodeName::parse("n1")?);
     header.nonce = pow::mine(&header, 0, 1).context("difficulty 0 takes any nonce")?;
     let block = Block { header, entries: executed.entries.clone() };
     let bytes = block.encode();
@@ -86,8 +86,8 @@ fn bank() -> Result<State> {
     let (mut state, _) = State::new(&genesis.block()?)?;
     let made: Vec<[Request; 2]> = (0..ACCOUNTS).map(made).collect::<Result<_>>()?;
     for part in made.concat().chunks(10_000) {
-        let executed = state.execute(part.to_vec());
-        let header = executed.seal(&state, 1, NodeName::parse("n1")?, 1);
+        let executed = state.execute(part.to_vec(), 1);
+        let header = executed.seal(&state, 1, NodeName::parse("n1")?);
         state.commit(executed, &header)?;
     }
     Ok(state)

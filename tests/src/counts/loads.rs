@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use raftbank_ledger::{Account, Amount, Genesis, GenesisAccount, NodeName, Operation, Request, RequestId};
-use raftbank_wire::api::ApiRequest;
+use raftbank_wire::api::{ApiRequest, Many};
 
 use super::record::Counts;
 use super::tally::{KINDS, Meter, written};
@@ -31,14 +31,16 @@ pub struct Load {
     pub width: usize,
     /// Blocks.
     pub blocks: usize,
+    /// All transfers of a block are one batch; else each is a request of its own.
+    pub together: bool,
 }
 
 impl Load {
     /// All of them.
     pub const ALL: [Self; 3] = [
-        Self { name: "one at a time", width: 1, blocks: 1_000 },
-        Self { name: "blocks of 64", width: 64, blocks: 100 },
-        Self { name: "batches of 8000", width: 8_000, blocks: 5 },
+        Self { name: "one at a time", width: 1, blocks: 1_000, together: false },
+        Self { name: "blocks of 64", width: 64, blocks: 100, together: false },
+        Self { name: "batches of 8000", width: 8_000, blocks: 5, together: true },
     ];
 }
 
@@ -57,14 +59,14 @@ pub fn measure(load: Load, meter: Meter) -> Result<(Counts, f64)> {
     let answered = world.answered;
     // A block of one, so that the first whole one waits behind it, as each later one does behind the one before.
     let transfers = 1 + load.width * load.blocks;
-    world.ask(asked(&[choice.transfer()?]))?;
+    world.ask(asked(&[choice.transfer()?], load.together)?)?;
     for block in 0..load.blocks {
         if load.width == 1 {
             // One client, which waits for its answer.
             world.until_answered(answered + 1 + block)?;
         }
         let requests: Vec<Request> = (0..load.width).map(|_| choice.transfer()).collect::<Result<_>>()?;
-        world.ask(asked(&requests))?;
+        world.ask(asked(&requests, load.together)?)?;
         world.until_answered(answered + 1 + block * load.width)?;
     }
     world.until_answered(answered + transfers)?;
@@ -93,10 +95,17 @@ pub fn measure(load: Load, meter: Meter) -> Result<(Counts, f64)> {
     Ok((counts, transfers as f64 / blocks as f64))
 }
 
-/// What is sent to the leader for these requests: all at once.
-fn asked(requests: &[Request]) -> Vec<ApiRequest> {
-    let write = |request: &Request| ApiRequest::Write { request: request.encode(), timeout_ms: TIMEOUT_MS };
-    requests.iter().map(write).collect()
+/// What is sent to the leader for these requests, all at once: as one batch, or each by itself.
+fn asked(requests: &[Request], together: bool) -> Result<Vec<ApiRequest>> {
+    if !together {
+        let write = |request: &Request| ApiRequest::Write { request: request.encode(), timeout_ms: TIMEOUT_MS };
+        return Ok(requests.iter().map(write).collect());
+    }
+    let mut many = Many::default();
+    for request in requests {
+        ensure!(many.push(&request.encode()), "{} requests do not fit into a batch", requests.len());
+    }
+    Ok(vec![ApiRequest::WriteMany { requests: many.into_bytes(), timeout_ms: TIMEOUT_MS }])
 }
 
 fn genesis() -> Result<Genesis> {
@@ -131,7 +140,7 @@ pub(super) fn made(number: u64) -> Result<[Request; 2]> {
 /// The accounts that are not in the genesis file.
 fn open_others(world: &mut World) -> Result<()> {
     let made: Vec<[Request; 2]> = (GENESIS_ACCOUNTS..ACCOUNTS).map(made).collect::<Result<_>>()?;
-    world.ask(asked(&made.concat()))?;
+    world.ask(asked(&made.concat(), true)?)?;
     world.until_answered(2 * made.len())?;
     world.rest(REST_US)
 }

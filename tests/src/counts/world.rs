@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use raftbank_consensus::{NodeId, Role};
 use raftbank_ledger::{Block, Genesis, Header};
 use raftbank_store::{Batch, Expected, FORMAT, Meta, Opened, Reader, SledReader, SledStore, Store};
-use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
+use raftbank_wire::api::{ApiReply, ApiRequest, ManyResult, WriteOutcome};
 use raftbankd::driver::{Driver, Load, Ports};
 use raftbankd::node::{Event as NodeEvent, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now};
 
@@ -300,6 +300,14 @@ impl World {
         for reply in desk.replies.drain(..) {
             match reply {
                 ApiReply::Written { outcome: WriteOutcome::Committed, duplicate: false, .. } => self.answered += 1,
+                ApiReply::WrittenMany { results } => {
+                    let done = |result: &ManyResult| {
+                        matches!(result, ManyResult::Written { outcome: WriteOutcome::Committed, duplicate: false, .. })
+                    };
+                    let other = results.iter().find(|result| !done(result));
+                    ensure!(other.is_none(), "an answer: {other:?}");
+                    self.answered += results.len();
+                }
                 other => bail!("an answer: {other:?}"),
             }
         }

@@ -139,8 +139,8 @@ impl Writer {
     fn block(&mut self, requests: Vec<Request>) -> Result<()> {
         self.made.requests += requests.len() as u64;
         self.made.request_bytes += requests.iter().map(|request| request.encode().len() as u64).sum::<u64>();
-        let executed = self.state.execute(requests);
-        let mut header = executed.seal(&self.state, TERM, self.proposer.clone(), self.state.tip().time_ms);
+        let executed = self.state.execute(requests, self.state.tip().time_ms);
+        let mut header = executed.seal(&self.state, TERM, self.proposer.clone());
         header.nonce = pow::mine(&header, 0, u64::MAX).context("a nonce")?;
         let block = Block { header, entries: executed.entries.clone() };
         let delta = self.state.commit(executed, &block.header)?;
