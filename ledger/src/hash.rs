@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 
+use crate::counts;
+
 const BLOCK_BYTES: usize = 64;
 /// What fits into two blocks with its padding: a byte 0x80 and the length in eight bytes.
 const SHORT_BYTES_MAX: usize = 2 * BLOCK_BYTES - 9;
@@ -25,6 +27,7 @@ impl Hash {
     /// The SHA-256 of these parts, one after the other.
     pub fn of(parts: &[&[u8]]) -> Self {
         let length = parts.iter().map(|part| part.len()).sum();
+        counts::hashed(length);
         if length <= SHORT_BYTES_MAX { Self::of_short(parts, length) } else { Self::of_long(parts) }
     }
 

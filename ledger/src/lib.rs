@@ -13,6 +13,7 @@ mod amount;
 mod bank;
 mod block;
 mod bytes;
+pub mod counts;
 mod genesis;
 mod hash;
 mod history;

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::block::Header;
+use crate::counts;
 use crate::hash::Hash;
 
 /// The highest difficulty, in leading zero bits.
@@ -17,8 +18,10 @@ pub fn meets(hash: &Hash, difficulty: u8) -> bool {
 pub fn mine(header: &Header, start: u64, count: u64) -> Option<u64> {
     // The nonce comes last, so everything before it is hashed once.
     let mut prefix = Sha256::new();
-    prefix.update(header.hashed_prefix());
+    let known = header.hashed_prefix();
+    prefix.update(&known);
     (0..count).map(|step| start.wrapping_add(step)).find(|nonce| {
+        counts::hashed_after(known.len(), 8);
         let mut hasher = prefix.clone();
         hasher.update(nonce.to_be_bytes());
         meets(&Hash(hasher.finalize().into()), header.difficulty)

@@ -7,7 +7,7 @@
 //! - no more than [`UNSYNCED_BYTES_MAX`] are written between two syncs: sled reuses a segment once its successor was
 //!   *written*, and a power cut must not find the old copy overwritten while the new one is only in the page cache.
 
-use crate::{crashsafe, error::StoreError, quiet};
+use crate::{counts, crashsafe, error::StoreError, quiet};
 use std::{
     fs::{File, OpenOptions},
     io::{self, ErrorKind},
@@ -122,6 +122,7 @@ impl Engine {
         }
         self.dirty = true;
         self.unsynced_bytes = self.unsynced_bytes.saturating_add(bytes);
+        counts::handed(bytes);
         self.tree.guard("writing to", |db| db.apply_batch(batch))
     }
 
@@ -249,6 +250,7 @@ fn open_handle(path: &Path) -> Result<File, StoreError> {
 }
 
 fn sync_handle(handle: &File, path: &Path) -> Result<(), StoreError> {
+    counts::synced();
     handle.sync_data().map_err(|error| StoreError::io("syncing", path, error))
 }
 

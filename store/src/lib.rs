@@ -9,6 +9,7 @@
 mod planted;
 
 mod chain;
+pub mod counts;
 mod crashsafe;
 mod engine;
 mod error;

@@ -10,7 +10,7 @@
 //! Slot, big-endian: magic `RBMARK01` · sequence u64 · incarnation u64 · term u64 · voted u8 (0/1) · vote u8 ·
 //! last index u64 · digest of the last record [32] · committed u64 · closed u8 (0/1) · CRC-32 of all before.
 
-use crate::{crashsafe, error::StoreError};
+use crate::{counts, crashsafe, error::StoreError};
 use std::{
     fs::{File, OpenOptions},
     os::unix::fs::FileExt,
@@ -120,6 +120,7 @@ impl MarkFile {
             return Ok(());
         }
         if !crate::engine::syncs_are_off() {
+            counts::synced();
             self.file.sync_data().map_err(|error| StoreError::io("syncing", &self.path, error))?;
         }
         self.dirty = false;

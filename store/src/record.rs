@@ -18,6 +18,9 @@ pub(crate) const PART_BYTES: usize = 64 << 10;
 /// Largest entry that is stored: a block of 4 MiB with room to spare. A longer length in a row is damage.
 pub(crate) const ENTRY_BYTES_MAX: usize = 8 << 20;
 
+/// First line of what is hashed.
+const DOMAIN: &[u8] = b"raftbank/record/1\n";
+
 const HEAD_BYTES: usize = 8 + 1 + 4 + 32;
 
 /// What the log remembers a record by.
@@ -61,8 +64,9 @@ impl Head {
 /// The digest of a record.
 pub(crate) fn digest(index: Index, term: Term, entry: Option<&[u8]>) -> RecordDigest {
     let bytes = entry.unwrap_or_default();
+    raftbank_ledger::counts::hashed(DOMAIN.len() + 8 + 8 + 1 + 4 + bytes.len());
     let mut hasher = Sha256::new();
-    hasher.update(b"raftbank/record/1\n");
+    hasher.update(DOMAIN);
     hasher.update(index.to_be_bytes());
     hasher.update(term.to_be_bytes());
     hasher.update([u8::from(entry.is_some())]);

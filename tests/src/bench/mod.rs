@@ -5,10 +5,10 @@
 
 mod bank;
 mod etcd;
-mod figures;
+pub(crate) mod figures;
 mod floors;
 mod goals;
-mod host;
+pub(crate) mod host;
 mod leader;
 mod postgres;
 mod report;

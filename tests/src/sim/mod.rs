@@ -17,7 +17,7 @@ mod counts;
 mod event;
 mod faults;
 mod heads;
-mod machine;
+pub(crate) mod machine;
 mod observe;
 mod process;
 mod requests;
