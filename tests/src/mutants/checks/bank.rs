@@ -132,7 +132,7 @@ impl Bank {
             nonces_inline: NONCES_INLINE,
             signer: SignerKey::new(&key, KeyKind::Node, &[id as u8 + 1; 32])?,
             checkpoint_ms: 100,
-            software: "test".into(),
+            software: "test/0.2.0".into(),
         };
         let now = self.now();
         let Opened { durable, applied, state, peers, keys, .. } = opened;
