@@ -13,6 +13,7 @@ use crate::verbs::consistency::ConsistencyArgs;
 use crate::verbs::history::HistoryArgs;
 use crate::verbs::import::ImportArgs;
 use crate::verbs::keys::KeysArgs;
+use crate::verbs::pending::timeout;
 use crate::verbs::receipt::ReceiptArgs;
 use crate::verbs::show::ShowArgs;
 use crate::verbs::statement::StatementArgs;
@@ -113,7 +114,7 @@ pub enum Verb {
         #[command(flatten)]
         id: IdArg,
     },
-    /// Show an account's balance, and what is pending
+    /// Show an account's balance, what it holds for pending transfers, and what is under way
     #[command(after_help = "\
 Examples:
   bankctl balance alice
@@ -150,6 +151,7 @@ Examples:
 Examples:
   bankctl transfer alice bob 40 --memo rent
   bankctl transfer alice bob 40 --id inv-17     # exactly once, however often it is run
+  bankctl transfer alice bob 40 --pending 24h --id hold-7   # reserve it; then: post hold-7, or void hold-7
   bankctl transfer --batch payments.csv         # rows: from,to,amount,id,memo
   bankctl transfer --batch - --id-prefix may < payments.csv   # ids may:1, may:2, ...")]
     Transfer {
@@ -165,6 +167,9 @@ Examples:
         /// Up to 256 bytes that are kept with the transfer.
         #[arg(long, conflicts_with = "batch", allow_hyphen_values = true)]
         memo: Option<String>,
+        /// Only reserve the money, for so long: `post` moves it, `void` frees it. 1ms to 366d, in the chain's time.
+        #[arg(long, value_name = "DURATION", conflicts_with = "batch", value_parser = timeout)]
+        pending: Option<u64>,
         /// The write's id.
         #[command(flatten)]
         id: IdArg,
@@ -174,6 +179,48 @@ Examples:
         /// Rows without an id get PREFIX:LINE.
         #[arg(long, value_name = "PREFIX", requires = "batch")]
         id_prefix: Option<String>,
+    },
+    /// Move the money of a pending transfer, all of it or less; the rest is free again
+    #[command(after_help = "Examples:\n  bankctl post hold-7\n  bankctl post hold-7 --amount 25")]
+    Post {
+        /// The id of the pending transfer.
+        #[arg(value_name = "PENDING-ID", allow_hyphen_values = true)]
+        pending: String,
+        /// How much; all of it if not given.
+        #[arg(long, allow_hyphen_values = true)]
+        amount: Option<String>,
+        /// The write's id.
+        #[command(flatten)]
+        id: IdArg,
+    },
+    /// Free the money of a pending transfer
+    #[command(after_help = "Example:\n  bankctl void hold-7")]
+    Void {
+        /// The id of the pending transfer.
+        #[arg(value_name = "PENDING-ID", allow_hyphen_values = true)]
+        pending: String,
+        /// The write's id.
+        #[command(flatten)]
+        id: IdArg,
+    },
+    /// List the pending transfers that are open, as this node has them
+    #[command(after_help = "Examples:\n  bankctl pending\n  bankctl pending alice\n  bankctl -o json pending")]
+    Pending {
+        /// Only those from or to this account.
+        #[arg(allow_hyphen_values = true)]
+        account: Option<String>,
+    },
+    /// Do several transfers together, all of them or none, each on what those before it left
+    #[command(after_help = "\
+Examples:
+  bankctl linked wages.csv --id wages-may       # rows: from,to,amount[,memo]; 2 to 128
+  printf 'alice,bob,40\\nbob,carol,15\\n' | bankctl linked -")]
+    Linked {
+        /// A CSV file of `from,to,amount[,memo]` (`-`: standard input).
+        file: PathBuf,
+        /// The write's id.
+        #[command(flatten)]
+        id: IdArg,
     },
     /// Cash in: from `world` to an account
     #[command(after_help = "Example:\n  bankctl credit alice 100")]

@@ -50,7 +50,7 @@ pub async fn run(context: &mut Context, file: &Path, prefix: Option<&str>) -> Re
     let rows = read(input, prefix)?;
     // Nobody there is said once, not for each row.
     let mut session = Session::new(context.node.path(), Daemon::Node, context.timeout);
-    let together = takes_batches(session.client().await?.server());
+    let together = !is_before_0_2(session.client().await?.server());
     let bar = progress_bar("transfers");
     bar.set_length(u64::try_from(rows.len()).unwrap_or(0));
     let mut tally = Tally::default();
@@ -86,11 +86,11 @@ pub async fn run(context: &mut Context, file: &Path, prefix: Option<&str>) -> Re
     Ok(tally.exit_code())
 }
 
-/// Whether a node of this name and version takes batches: those of a version before 0.2 do not.
-fn takes_batches(server: &str) -> bool {
+/// Whether a node of this name and version is too old for batches, and for questions about what is held.
+pub(crate) fn is_before_0_2(server: &str) -> bool {
     let version = server.rsplit_once('/').map_or("", |(_, version)| version);
     let mut numbers = version.split(['.', '-', '+']).map(|number| number.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (0, 2)
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (0, 2)
 }
 
 /// What is sent in one frame.
@@ -305,7 +305,7 @@ fn row(record: &StringRecord, line: u64, prefix: Option<&str>) -> Result<Row, Fa
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{read, takes_batches};
+    use super::{is_before_0_2, read};
 
     fn ids(text: &str, prefix: Option<&str>) -> Result<Vec<String>, String> {
         read(text.as_bytes(), prefix)
@@ -334,7 +334,7 @@ mod tests {
             ("raftbankd", false),
             ("", false),
         ] {
-            assert_eq!(takes_batches(server), wanted, "{server}");
+            assert_eq!(!is_before_0_2(server), wanted, "{server}");
         }
     }
 

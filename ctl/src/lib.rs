@@ -32,8 +32,8 @@ use crate::debug::DebugAction;
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::verbs::{
-    Context, admin, balance_at, blocks, checkpoint, consistency, diff, history, import, keys, reads, receipt, show,
-    statement, verify, verify_consistency, verify_receipt, witness, writes,
+    Context, admin, balance_at, blocks, checkpoint, consistency, diff, history, import, keys, pending, reads, receipt,
+    show, statement, verify, verify_consistency, verify_receipt, witness, writes,
 };
 
 /// Parses the command line, does what it says, and returns the exit code.
@@ -131,11 +131,21 @@ pub async fn dispatch(context: &mut Context, args: &Args) -> Result<u8, Failure>
         Verb::Transfer { batch: Some(file), id_prefix, .. } => {
             return batch::run(context, &file, id_prefix.as_deref()).await;
         }
-        Verb::Transfer { from, to, amount, memo, id, .. } => {
+        Verb::Transfer { from, to, amount, memo, id, pending: timeout, .. } => {
             let (from, to, amount) = (from.unwrap_or_default(), to.unwrap_or_default(), amount.unwrap_or_default());
-            let operation = writes::transfer(&from, &to, &amount, &memo.unwrap_or_default())?;
+            let memo = memo.unwrap_or_default();
+            let operation = match timeout {
+                Some(timeout_ms) => pending::transfer(&from, &to, &amount, &memo, timeout_ms)?,
+                None => writes::transfer(&from, &to, &amount, &memo)?,
+            };
             writes::run(context, id.id.as_deref(), operation).await?;
         }
+        Verb::Post { pending, amount, id } => {
+            pending::post(context, id.id.as_deref(), &pending, amount.as_deref()).await?;
+        }
+        Verb::Void { pending, id } => pending::void(context, id.id.as_deref(), &pending).await?,
+        Verb::Pending { account } => pending::list(context, account.as_deref()).await?,
+        Verb::Linked { file, id } => pending::linked(context, id.id.as_deref(), &file).await?,
         Verb::Credit { account, amount, id } => {
             let (account, amount) = (writes::account(&account)?, writes::amount(&amount)?);
             writes::run(context, id.id.as_deref(), Operation::Credit { account, amount }).await?;

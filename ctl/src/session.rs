@@ -204,6 +204,7 @@ pub fn unfailed(reply: ApiReply) -> Result<ApiReply, Failure> {
                 "unknown_request" => Some(
                     "an id is printed before its request is sent; bankctl history ACCOUNT lists those of an account",
                 ),
+                "not_supported_yet" => Some("bankctl doctor shows which version each member runs"),
                 "unknown_block" => Some("bankctl status shows this node's height"),
                 "no_leader" | "timeout" => Some("look at: bankctl status"),
                 _ => None,

@@ -22,8 +22,8 @@ query             its balance
 credit N          cash in
 debit N           cash out
 exit              leave (or Ctrl-D)
-and every verb of bankctl: open, balance, accounts, transfer, put, get, show, history, statement, receipt, status, block,
-blocks, verify, partition, link";
+and every verb of bankctl: open, balance, accounts, transfer, post, void, pending, linked, put, get, show, history,
+statement, receipt, status, block, blocks, verify, partition, link";
 
 const OWN: [&str; 7] = ["use", "query", "credit", "debit", "help", "exit", "quit"];
 

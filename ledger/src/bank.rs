@@ -70,6 +70,7 @@ pub struct Executed {
     /// Time of the block: it decides which pending transfers have expired.
     pub(crate) time_ms: u64,
     pub(crate) pendings: PendingChanges,
+    new_verbs: bool,
     /// Canonical bytes of the block's entries, each after its length; empty if the block was made elsewhere.
     body: Vec<u8>,
     accounts: Table<Account, Slot>,
@@ -116,6 +117,11 @@ impl Executed {
     /// How many requests are in the block: repeats and reused ids are left out.
     pub fn requests(&self) -> usize {
         self.ids.rows().len()
+    }
+
+    /// True if a request of the block has a verb that version 0.1.0 does not know.
+    pub fn has_new_verbs(&self) -> bool {
+        self.new_verbs
     }
 
     /// Canonical bytes of the block with this header.
@@ -213,6 +219,7 @@ impl Bank {
         let mut decisions = Vec::with_capacity(capacity);
         let mut leaves_hashed = Vec::new();
         let mut body = Vec::new();
+        let mut new_verbs = false;
         for request in batch {
             let request = request.borrow();
             let earlier = ids.get(&request.id).filter(|_| !planted!(RepeatInBlockTwice));
@@ -223,6 +230,7 @@ impl Bank {
                 decisions.push(repeat(record, request.digest()));
                 continue;
             }
+            new_verbs |= !request.operation.is_basic();
             let outcome = match run.apply(request) {
                 Ok(()) => Outcome::Committed,
                 Err(refusal) => Outcome::Refused(refusal),
@@ -250,6 +258,7 @@ impl Bank {
             height,
             time_ms,
             pendings,
+            new_verbs,
             accounts,
             values,
             ids,

@@ -4,6 +4,7 @@
 //! transfers are due next, is derived from them. Time is that of the chain: the time in the block's header.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::amount::{Amount, Balance};
 use crate::bank::Executed;
@@ -163,6 +164,12 @@ impl Pendings {
         self.due.iter().filter_map(|(_, id)| self.rows.get_key_value(id))
     }
 
+    /// The same behind this place.
+    pub fn open_after(&self, after: Option<&(u64, RequestId)>) -> impl Iterator<Item = (&RequestId, &Pending)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.due.range((from, Bound::Unbounded)).filter_map(|(_, id)| self.rows.get_key_value(id))
+    }
+
     /// What the account holds for open ones.
     pub fn held(&self, account: &Account) -> Balance {
         self.held.get(account).copied().unwrap_or(0)
@@ -304,7 +311,8 @@ impl<'a> PendingRun<'a> {
         held.copied().unwrap_or(0)
     }
 
-    fn hold(&mut self, account: &Account, change: Balance) {
+    /// Changes what the account holds.
+    pub fn hold(&mut self, account: &Account, change: Balance) {
         let held = self.held(account) + change;
         self.changes.held.insert(account.clone(), held);
     }

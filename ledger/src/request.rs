@@ -107,6 +107,9 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// The last of the verb bytes for which [`Operation::is_basic`] is true; those above are not.
+    pub const BASIC_VERB_MAX: u8 = 5;
+
     /// True for the verbs of version 0.1.0, which every program reads. A block with any other must not reach a member
     /// that does not know it.
     pub fn is_basic(&self) -> bool {

@@ -210,8 +210,13 @@ impl State {
     /// What this batch would do as the next block, made at this Unix time. A block's time is never before that of the
     /// block before, so that counts if it is later.
     pub fn execute<R: Borrow<Request>>(&self, batch: impl IntoIterator<Item = R>, time_ms: u64) -> Executed {
-        let time_ms = if planted!(TimeGoesBack) { time_ms } else { time_ms.max(self.tip.time_ms) };
-        self.bank.run(Place::behind(&self.tip.hash, self.tip.height + 1, time_ms), &[], batch, None)
+        let clock_ms = time_ms;
+        let time_ms = if planted!(TimeGoesBack) { clock_ms } else { clock_ms.max(self.tip.time_ms) };
+        let expiry_ms = if planted!(ExpiryByClock) { clock_ms } else { time_ms };
+        let place = Place::behind(&self.tip.hash, self.tip.height + 1, expiry_ms);
+        let mut executed = self.bank.run(place, &[], batch, None);
+        executed.time_ms = time_ms;
+        executed
     }
 
     /// Checks that a block is the next one and that its outcomes and its state root are those of our own execution.

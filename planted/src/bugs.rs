@@ -111,6 +111,12 @@ bugs! {
         "Blocks carry the wall clock as it is, so their times fall when it is set back (the systems this one succeeds)."
     IdsLostAtRestart "ids-lost-at-restart"
         "A restored state lacks the used ids, so that a retry pays twice (Formance ledger #1607)."
+    LinkedKeepsFirstLeg "linked-keeps-first-leg"
+        "A linked transfer that is refused has moved the money of its first leg (transactions without a rollback)."
+    VoidKeepsHold "void-keeps-hold"
+        "A void marks the pending transfer and does not free its money (found in several payment systems)."
+    ExpiryByClock "expiry-by-clock"
+        "The leader expires pending transfers by its own clock instead of the time of the block."
     // Node.
     StateNotChecked "state-not-checked"
         "A follower acknowledges a block without executing it, so that a leader with a damaged state commits (etcd 3.5)."
@@ -138,6 +144,8 @@ bugs! {
         "A write that one peer gave back is called not executed although another copy is on its way (raftbank before 0.1)."
     LeavesWithoutHandover "leaves-without-handover"
         "A leader that is asked to stop just leaves: nobody is served until an election timeout has passed."
+    NewVerbsToAnyone "new-verbs-to-anyone"
+        "Blocks with new verbs go to members whose version cannot read them (rolling upgrades of several databases)."
     LateRejoinTaken "late-rejoin-taken"
         "A late announcement brings back a data folder that is gone (raftbank before 0.1)."
 

@@ -25,6 +25,9 @@ fn answer(hub: &Hub, request: &ApiRequest) -> ApiReply {
         ApiRequest::Write { .. }
         | ApiRequest::WriteMany { .. }
         | ApiRequest::Balance { .. }
+        | ApiRequest::Funds { .. }
+        | ApiRequest::Held { .. }
+        | ApiRequest::HeldById { .. }
         | ApiRequest::Accounts { .. }
         | ApiRequest::Get { .. }
         | ApiRequest::Watch

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
+use raftbank_ledger::{Account, Amount, Leg, Operation, Request, RequestId};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
 use raftbank_wire::client::Client;
 use rand::{RngExt, SeedableRng};
@@ -41,6 +41,8 @@ pub struct LoadPlan {
     pub prefix: String,
     /// Deadline of one attempt.
     pub timeout: Duration,
+    /// Linked and pending transfers, posts and voids among the transfers.
+    pub mixed: bool,
     /// How likely a client reads before a transfer, from 0 to 1.
     pub reads: f64,
     /// How long a client rests after each transfer.
@@ -74,6 +76,7 @@ impl Load {
                     number,
                     at: number % plan.sockets.len(),
                     client: None,
+                    held: Vec::new(),
                     ending: Arc::clone(&ending),
                     acknowledged: Arc::clone(&acknowledged),
                 };
@@ -122,6 +125,8 @@ struct Teller {
     /// The node it talks to.
     at: usize,
     client: Option<Client>,
+    /// Its pending transfers that it has not asked to end.
+    held: Vec<RequestId>,
     ending: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
 }
@@ -196,7 +201,28 @@ impl Teller {
         let from = self.rng.random_range(0..accounts);
         let to = (from + self.rng.random_range(1..accounts)) % accounts;
         let amount = self.rng.random_range(1..=self.plan.amount_max);
-        transfer(id, &format!("a{from}"), &format!("a{to}"), amount)
+        let (from, to) = (format!("a{from}"), format!("a{to}"));
+        let kind = if self.plan.mixed { self.rng.random_range(0..10) } else { 9 };
+        let mut request = transfer(id, &from, &to, amount)?;
+        let (from, to, amount) = (Account::parse(&from)?, Account::parse(&to)?, Amount::new(amount)?);
+        let memo = String::new();
+        request.operation = match kind {
+            0 => {
+                let back = Leg { from: to.clone(), to: from.clone(), amount: Amount::new(1)?, memo: String::new() };
+                Operation::Linked { legs: vec![Leg { from, to, amount, memo }, back] }
+            }
+            1 | 2 => {
+                self.held.push(request.id.clone());
+                let timeout_ms = self.rng.random_range(1..10_000);
+                Operation::Pending { from, to, amount, timeout_ms, memo }
+            }
+            3 | 4 if !self.held.is_empty() => {
+                let pending = self.held.swap_remove(self.rng.random_range(0..self.held.len()));
+                if kind == 3 { Operation::Post { pending, amount: None } } else { Operation::Void { pending } }
+            }
+            _ => return Ok(request),
+        };
+        Ok(request)
     }
 
     async fn ask(&mut self, id: String, request: Request) -> Attempt {

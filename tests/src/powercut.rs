@@ -103,6 +103,7 @@ pub async fn run(options: Options) -> Result<Report> {
             amount_max: 10_000,
             prefix: format!("cut-{cut}"),
             timeout: Duration::from_secs(3),
+            mixed: true,
             reads: 0.3,
             rest: Duration::ZERO,
         });

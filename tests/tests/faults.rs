@@ -32,6 +32,7 @@ fn load(cluster: &Cluster, clients: usize, prefix: &str) -> Load {
         amount_max: 10,
         prefix: prefix.to_owned(),
         timeout: Duration::from_secs(3),
+        mixed: true,
         reads: 0.3,
         rest: Duration::ZERO,
     })

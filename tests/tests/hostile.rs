@@ -115,6 +115,7 @@ async fn strangers_harm_nobody() {
         amount_max: 10,
         prefix: "calm".to_owned(),
         timeout: Duration::from_secs(5),
+        mixed: true,
         reads: 0.3,
         rest: Duration::ZERO,
     });

@@ -44,6 +44,7 @@ async fn what_was_acknowledged_survives_kills() {
         amount_max: 4_000,
         prefix: "kill".to_owned(),
         timeout: Duration::from_secs(3),
+        mixed: true,
         reads: 0.3,
         rest: Duration::ZERO,
     });

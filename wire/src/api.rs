@@ -4,6 +4,7 @@
 //! checks. Each enum's variants have golden bytes in this crate's tests; new variants go to the end.
 
 mod diagnosis;
+mod held;
 mod many;
 mod relay;
 
@@ -13,6 +14,7 @@ pub use diagnosis::{
     Diagnosis, FolderFigures, MemberDiagnosis, Refused, RefusedNode, RelayConnection, RelayDiagnosis,
     SOFTWARE_BYTES_MAX, SyncFigures, printable,
 };
+pub use held::{HELD_ROWS_MAX, HeldRow};
 pub use many::{MANY_BYTES_MAX, MANY_REQUESTS_MAX, Many, ManyError, ManyResult, unpack};
 pub use relay::{LinkCommand, LinkCut, LinkReply, PartitionCommand, RelayCounters, RelayMember, RelayStatusReply};
 
@@ -130,6 +132,29 @@ pub enum ApiRequest {
         requests: Vec<u8>,
         /// How long the answer may take, in milliseconds.
         timeout_ms: u32,
+    },
+    /// An account's balance and what it holds of it. Answered by `Funds`, by `Balance` if a member may not know what is
+    /// held yet, or by `Failed`.
+    Funds {
+        /// The account's name.
+        account: String,
+        /// Answer from this node's state at once, instead of linearizably.
+        local: bool,
+        /// How long the answer may take, in milliseconds.
+        timeout_ms: u32,
+    },
+    /// The pending transfers that are open, as this node has them. Answered by `Held` or `Failed`.
+    Held {
+        /// Only those from or to this account.
+        account: Option<String>,
+        /// Only those behind this place: `next` of the answer before.
+        after: Option<(u64, String)>,
+    },
+    /// The pending transfers with these ids, whatever became of them, as this node has them. Answered by `Held`, without
+    /// those that it does not know, or by `Failed`.
+    HeldById {
+        /// At most [`HELD_ROWS_MAX`].
+        ids: Vec<String>,
     },
 }
 
@@ -291,6 +316,32 @@ pub enum ApiReply {
     WrittenMany {
         /// One each, in their order.
         results: Vec<ManyResult>,
+    },
+    /// An account's balance and what it holds of it.
+    Funds {
+        /// Its name.
+        account: String,
+        /// In the smallest unit.
+        balance: i128,
+        /// What it holds of that for pending transfers.
+        held: i128,
+        /// Net effect of the writes that are in flight at the node that answers.
+        pending: i128,
+        /// Height of the last block in the balance.
+        height: u64,
+        /// Answered from this node's state at once.
+        local: bool,
+    },
+    /// Pending transfers, at most [`HELD_ROWS_MAX`].
+    Held {
+        /// Height of the last block in them.
+        height: u64,
+        /// Time of that block, in Unix milliseconds: what the chain takes for now.
+        time_ms: u64,
+        /// In the order in which they expire.
+        rows: Vec<HeldRow>,
+        /// There may be more behind this place.
+        next: Option<(u64, String)>,
     },
 }
 

@@ -9,6 +9,7 @@ pub mod diff;
 pub mod history;
 pub mod import;
 pub mod keys;
+pub mod pending;
 pub mod postings;
 pub mod reads;
 pub mod receipt;

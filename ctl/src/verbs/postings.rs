@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 
 use raftbank_ledger::{
-    Account, Balance, Block, Entry, Leg, Operation, Outcome, Pending, PendingStatus, RequestId, effect, touches,
+    Account, Amount, Balance, Block, Entry, Leg, Operation, Outcome, Pending, PendingStatus, RequestId, effect, touches,
 };
+use raftbank_wire::api::{ApiReply, ApiRequest, HELD_ROWS_MAX};
 use serde_json::{Value, json};
 
 use super::balance_at;
+use super::writes::unexpected;
 use crate::describe;
 use crate::failure::Failure;
 use crate::files::not_valid;
@@ -92,6 +94,7 @@ pub async fn scan(
     let mut held = Held::default();
     while let Some(block) = blocks.next().await? {
         last = Some(block.header.height);
+        resolve(node, &block, &mut held).await?;
         post(account, &block, &mut held, &mut balance, &mut each);
     }
     if last != Some(range.to) {
@@ -103,6 +106,36 @@ pub async fn scan(
 
 /// Pending transfers by their ids: a post does not say whose money it moves.
 type Held = BTreeMap<RequestId, Pending>;
+
+/// Asks for the pending transfers that the block ends and that began before the range.
+async fn resolve(node: &mut Session, block: &Block, held: &mut Held) -> Result<(), Failure> {
+    let ended = block.entries.iter().filter_map(|entry| match &entry.request.operation {
+        Operation::Post { pending, .. } | Operation::Void { pending } => Some(pending),
+        _ => None,
+    });
+    let ids: Vec<String> = ended.filter(|id| !held.contains_key(*id)).map(ToString::to_string).collect();
+    for ids in ids.chunks(HELD_ROWS_MAX) {
+        let rows = match node.ask(ApiRequest::HeldById { ids: ids.to_vec() }).await? {
+            ApiReply::Held { rows, .. } => rows,
+            other => return Err(unexpected(&other)),
+        };
+        for row in rows {
+            let wrong = |why: String| not_valid("bad_pending", format!("the pending transfer {}: {why}", row.id));
+            let id = RequestId::parse(&row.id).map_err(|error| wrong(error.to_string()))?;
+            let pending = Pending {
+                // Where it stands now says nothing about where it stood then.
+                status: PendingStatus::Pending,
+                expires_ms: row.expires_ms,
+                from: Account::parse(&row.from).map_err(|error| wrong(error.to_string()))?,
+                to: Account::parse(&row.to).map_err(|error| wrong(error.to_string()))?,
+                amount: Amount::new(row.amount).map_err(|error| wrong(error.to_string()))?,
+                posted: 0,
+            };
+            held.insert(id, pending);
+        }
+    }
+    Ok(())
+}
 
 fn post(account: &Account, block: &Block, held: &mut Held, balance: &mut Balance, each: &mut impl FnMut(Posting)) {
     for (index, entry) in block.entries.iter().enumerate() {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::writes::{account, unexpected};
+use crate::batch::is_before_0_2;
 use crate::failure::Failure;
 use crate::local::absent;
 use crate::output::{SCHEMA, bytes, hex, line, note, table};
@@ -25,21 +26,38 @@ const LOOK_LEAST: Duration = Duration::from_millis(100);
 pub async fn balance(context: &mut Context, name: &str, local: bool) -> Result<(), Failure> {
     let account = account(name)?.as_str().to_owned();
     let timeout_ms = context.node.timeout_ms();
-    match context.node.ask(ApiRequest::Balance { account, local, timeout_ms }).await? {
+    let asked = if is_before_0_2(context.node.client().await?.server()) {
+        ApiRequest::Balance { account, local, timeout_ms }
+    } else {
+        ApiRequest::Funds { account, local, timeout_ms }
+    };
+    let (account, balance, held, pending, height, local) = match context.node.ask(asked).await? {
         ApiReply::Balance { account, balance, pending, height, local } => {
-            let object = json!({
-                "schema": SCHEMA, "account": account, "balance": balance.to_string(), "height": height,
-                "pending": pending.to_string(), "local": local,
-            });
-            context.out.result(&object, || {
-                let pending = if pending == 0 { String::new() } else { format!("  pending {pending:+}") };
-                let local = if local { format!("  (this node, at height {height})") } else { String::new() };
-                format!("{account}  {balance}{pending}{local}")
-            });
-            Ok(())
+            (account, balance, None, pending, height, local)
         }
-        other => Err(unexpected(&other)),
+        ApiReply::Funds { account, balance, held, pending, height, local } => {
+            (account, balance, Some(held), pending, height, local)
+        }
+        other => return Err(unexpected(&other)),
+    };
+    let mut object = json!({
+        "schema": SCHEMA, "account": account, "balance": balance.to_string(), "height": height,
+        "pending": pending.to_string(), "local": local,
+    });
+    if let Some(held) = held {
+        object["held"] = json!(held.to_string());
+        object["available"] = json!(balance.saturating_sub(held).to_string());
     }
+    context.out.result(&object, || {
+        let pending = if pending == 0 { String::new() } else { format!("  pending {pending:+}") };
+        let held = match held {
+            Some(held @ 1..) => format!("  held {held}, available {}", balance.saturating_sub(held)),
+            _ => String::new(),
+        };
+        let local = if local { format!("  (this node, at height {height})") } else { String::new() };
+        format!("{account}  {balance}{held}{pending}{local}")
+    });
+    Ok(())
 }
 
 /// `accounts`.

@@ -112,6 +112,10 @@ pub fn written(reply: ApiReply) -> Result<(Value, String), Failure> {
             let hint = match code.as_str() {
                 "unknown_account" => Some("bankctl open NAME opens an account; bankctl accounts lists them"),
                 "insufficient_funds" => Some("bankctl balance NAME; a new try needs a new id"),
+                "unknown_pending" => Some("bankctl pending lists what is held"),
+                "already_posted" | "already_voided" | "pending_expired" | "exceeds_pending" => {
+                    Some("bankctl show ID shows the pending transfer; bankctl pending lists what is held")
+                }
                 _ => None,
             };
             let failure = Failure::new(FailKind::Refused, &code, message);

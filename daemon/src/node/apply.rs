@@ -164,6 +164,7 @@ impl<E: Engine> Node<E> {
             }
         };
         let requests = executed.requests();
+        self.new_verbs |= executed.has_new_verbs();
         let mut balances: Vec<(Account, Option<Balance>, Balance)> =
             executed.accounts_changed().map(|(account, before, after)| (account.clone(), before, after)).collect();
         balances.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));

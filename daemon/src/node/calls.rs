@@ -46,6 +46,8 @@ pub(super) enum Read {
     Balance(Account),
     Accounts,
     Get(Vec<u8>),
+    /// A balance with what is held of it.
+    Funds(Account),
 }
 
 /// Where a call is.
@@ -97,6 +99,18 @@ impl<E: Engine> Node<E> {
             },
             ApiRequest::Accounts { local, timeout_ms } => self.read(token, Read::Accounts, local, timeout_ms),
             ApiRequest::Get { key, local, timeout_ms } => self.read(token, Read::Get(key), local, timeout_ms),
+            ApiRequest::Funds { account, local, timeout_ms } => match Account::parse(&account) {
+                Ok(account) => self.read(token, Read::Funds(account), local, timeout_ms),
+                Err(error) => self.fail(token, FailKind::Usage, "bad_name", &error.to_string()),
+            },
+            ApiRequest::Held { account, after } => {
+                let reply = self.held(account.as_deref(), after);
+                self.reply(token, reply);
+            }
+            ApiRequest::HeldById { ids } => {
+                let reply = self.held_by_id(&ids);
+                self.reply(token, reply);
+            }
             ApiRequest::Status => {
                 let reply = self.status();
                 self.reply(token, reply);
@@ -182,6 +196,10 @@ impl<E: Engine> Node<E> {
                 Ok(account) => self.admit(Kind::Read(Read::Balance(account)), 64, origin, timeout_ms),
                 Err(error) => self.send(peer, Body::Answer { call, reply: Some(refused(error.to_string())) }),
             },
+            Ask::Funds(name) => match Account::parse(&name) {
+                Ok(account) => self.admit(Kind::Read(Read::Funds(account)), 64, origin, timeout_ms),
+                Err(error) => self.send(peer, Body::Answer { call, reply: Some(refused(error.to_string())) }),
+            },
             Ask::Accounts => self.admit(Kind::Read(Read::Accounts), 64, origin, timeout_ms),
             Ask::Get(key) => {
                 let bytes = key.len();
@@ -209,6 +227,9 @@ impl<E: Engine> Node<E> {
         if self.calls.len() > CALLS_MAX || self.calls_bytes > CALLS_BYTES_MAX {
             let message = "too many requests are in flight at this node; ask again in a moment";
             return self.finish(id, failed(FailKind::NotExecuted, "overloaded", message));
+        }
+        if let Some(message) = self.not_supported_yet(id) {
+            return self.finish(id, failed(FailKind::NotExecuted, "not_supported_yet", &message));
         }
         self.route(id);
     }
@@ -252,6 +273,8 @@ impl<E: Engine> Node<E> {
 
     fn forward(&mut self, id: CallId, to: NodeId) {
         let now = self.now.mono_ms;
+        let asks_funds = self.calls.get(&id).is_some_and(|call| matches!(call.kind, Kind::Read(Read::Funds(_))));
+        let all_know = asks_funds && self.not_supported_by().is_none();
         let Some(call) = self.calls.get_mut(&id) else { return };
         if planted!(RetryNewId)
             && let (Kind::Write(request), true) = (&mut call.kind, call.exposed)
@@ -262,6 +285,9 @@ impl<E: Engine> Node<E> {
             Kind::Write(request) => Ask::Write(request.encode()),
             Kind::Many(many) => Ask::WriteMany(many.packed().to_vec()),
             Kind::Read(Read::Balance(account)) => Ask::Balance(account.as_str().to_owned()),
+            // A leader that may be older is asked for what it knows.
+            Kind::Read(Read::Funds(account)) if all_know => Ask::Funds(account.as_str().to_owned()),
+            Kind::Read(Read::Funds(account)) => Ask::Balance(account.as_str().to_owned()),
             Kind::Read(Read::Accounts) => Ask::Accounts,
             Kind::Read(Read::Get(key)) => Ask::Get(key.clone()),
         };
@@ -511,9 +537,8 @@ fn answers(kind: &Kind, reply: &ApiReply) -> bool {
         (_, ApiReply::Failed { .. }) | (Kind::Read(Read::Accounts), ApiReply::Accounts { .. }) => true,
         (Kind::Write(request), ApiReply::Written { id, .. }) => request.id.as_str() == id,
         (Kind::Many(many), ApiReply::WrittenMany { results }) => many.len() == results.len(),
-        (Kind::Read(Read::Balance(asked)), ApiReply::Balance { account, local: false, .. }) => {
-            asked.as_str() == account
-        }
+        (Kind::Read(Read::Balance(asked) | Read::Funds(asked)), ApiReply::Balance { account, local: false, .. })
+        | (Kind::Read(Read::Funds(asked)), ApiReply::Funds { account, local: false, .. }) => asked.as_str() == account,
         (Kind::Read(Read::Get(asked)), ApiReply::Value { key, .. }) => asked == key,
         _ => false,
     }

@@ -7,7 +7,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use raftbank_ledger::{Account, Balance, Decision, Outcome, Request, State, postings};
+use raftbank_ledger::{Account, Balance, Decision, Operation, Outcome, Request, State, postings};
 use raftbank_wire::api::{ApiReply, FailKind, ManyError, ManyResult, WriteOutcome, unpack};
 
 use super::calls::id_reused;
@@ -56,6 +56,13 @@ impl Many {
             requests.push(request.map_err(|error| format!("request {place} of the batch (counted from 0): {error}"))?);
         }
         Ok(self.requests.get_or_init(|| requests))
+    }
+
+    /// True if a request has a verb that version 0.1.0 does not know.
+    pub fn has_new_verbs(&self) -> bool {
+        let requests = unpack(&self.packed).unwrap_or_default();
+        // The verb comes first.
+        requests.iter().any(|bytes| bytes.first().is_some_and(|verb| *verb > Operation::BASIC_VERB_MAX))
     }
 
     /// The results, if the state knows every id: then no block is needed.

@@ -91,7 +91,8 @@ pub enum Body {
         /// A signed note, see docs/format.md.
         note: String,
     },
-    /// What the sender runs, when nodes meet and then rarely. For operators only.
+    /// What the sender runs, when nodes meet and then rarely. For operators, and before anything that an older program
+    /// cannot read.
     Version {
         /// Name and version, such as `raftbankd/0.1.0`.
         software: String,
@@ -123,15 +124,18 @@ pub enum Ask {
     Get(Vec<u8>),
     /// A batch of requests, as its client packed it.
     WriteMany(#[serde(with = "raftbank_wire::bytes")] Vec<u8>),
+    /// The balance of an account, and what it holds. Only once all members know this.
+    Funds(String),
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Body;
+    use super::{Ask, Body};
 
     #[test]
     fn golden_bytes_of_what_was_added_last() {
         let bytes = raftbank_codec::encode(&Body::Version { software: "s".into(), asks: true });
+        assert_eq!(raftbank_codec::encode(&Ask::Funds("a".into())), [5, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'a']);
         assert_eq!(bytes, [&[11, 0, 0, 0][..], &[1, 0, 0, 0, 0, 0, 0, 0], b"s", &[1]].concat());
     }
 }

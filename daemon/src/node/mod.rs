@@ -20,6 +20,7 @@ mod diagnose;
 #[doc(hidden)]
 pub mod fuzzing;
 mod heads;
+mod held;
 mod leaving;
 mod many;
 pub mod message;
@@ -127,6 +128,9 @@ pub struct Node<E: Engine = Raft> {
     last_beacon_height: u64,
     last_retry_ms: u64,
     told_version_ms: u64,
+    asked_version_ms: u64,
+    /// A block with a verb that 0.1.0 does not know was committed.
+    new_verbs: bool,
     clock_skew: bool,
     rejoin: Option<Rejoin>,
     leaving: Leaving,
@@ -201,6 +205,8 @@ impl<E: Engine> Node<E> {
             last_beacon_height: 0,
             last_retry_ms: 0,
             told_version_ms: 0,
+            asked_version_ms: 0,
+            new_verbs: false,
             clock_skew: false,
             rejoin,
             leaving: Leaving::default(),

@@ -174,6 +174,9 @@ impl<E: Engine> Node<E> {
     pub(super) fn peer_known(&mut self, from: NodeId, incarnation: u64) {
         let now_ms = self.now.mono_ms;
         if let Some(peer) = self.peers.get_mut(&from) {
+            if peer.incarnation != Some(incarnation) {
+                peer.software = None; // a new folder may be that of an older program
+            }
             peer.changes += u64::from(peer.incarnation.is_some());
             peer.incarnation = Some(incarnation);
             // The frame that told it was a valid one.

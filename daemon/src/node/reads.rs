@@ -82,14 +82,16 @@ impl<E: Engine> Node<E> {
     pub(super) fn answer_read(&self, read: &Read, local: bool) -> ApiReply {
         let height = self.state.tip().height;
         match read {
-            Read::Balance(account) => match self.state.balance(account) {
-                Some(balance) => ApiReply::Balance {
-                    account: account.as_str().to_owned(),
-                    balance,
-                    pending: self.pending(account),
-                    height,
-                    local,
-                },
+            Read::Balance(account) | Read::Funds(account) => match self.state.balance(account) {
+                Some(balance) => {
+                    let (name, pending) = (account.as_str().to_owned(), self.pending(account));
+                    if let Read::Balance(_) = read {
+                        ApiReply::Balance { account: name, balance, pending, height, local }
+                    } else {
+                        let held = self.state.pendings().held(account);
+                        ApiReply::Funds { account: name, balance, held, pending, height, local }
+                    }
+                }
                 None => {
                     let message = format!("there is no account {}; open it first", account.as_str());
                     failed(FailKind::Refused, "unknown_account", &message)

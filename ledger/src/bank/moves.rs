@@ -18,7 +18,8 @@ impl Run<'_> {
                 before.push((slot, *self.accounts.at(slot)));
             }
             let Err(refusal) = self.transfer(&leg.from, &leg.to, leg.amount.into()) else { continue };
-            for (slot, value) in before.into_iter().rev() {
+            let kept = if planted!(LinkedKeepsFirstLeg) { 2.min(before.len() - 2) } else { 0 };
+            for (slot, value) in before.drain(kept..).rev() {
                 *self.accounts.at_mut(slot) = value;
             }
             return Err(refusal);
@@ -61,8 +62,11 @@ impl Run<'_> {
 
     /// Frees the money of a pending transfer.
     pub(super) fn void(&mut self, id: &RequestId) -> Result<(), Refusal> {
-        self.pendings.find(id)?;
+        let pending = self.pendings.find(id)?;
         self.pendings.close(id, PendingStatus::Voided, 0);
+        if planted!(VoidKeepsHold) {
+            self.pendings.hold(&pending.from, pending.amount.into());
+        }
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use super::*;
 
 fn respell_request(bytes: &[u8]) -> Option<Vec<u8>> {
     let request = Request::decode(bytes).ok()?;
+    assert_eq!(request.operation.is_basic(), bytes[0] <= Operation::BASIC_VERB_MAX);
     assert!(Request::new(request.id.clone(), request.operation.clone()).is_ok(), "decoded beyond the bounds");
     Some(request.encode())
 }

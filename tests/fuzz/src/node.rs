@@ -81,7 +81,7 @@ fn names() -> Vec<NodeName> {
 pub fn genesis() -> &'static Block {
     static GENESIS: OnceLock<Block> = OnceLock::new();
     GENESIS.get_or_init(|| {
-        let (name, salt) = ("fuzz".to_owned(), "salt".to_owned());
+        let (name, salt) = ("fuzz/0.2.0".to_owned(), "salt".to_owned());
         Genesis { name, salt, members: names(), difficulty: 1, time_ms: 1_000, accounts: vec![], transfers: vec![] }
             .block()
             .expect("a fine genesis")

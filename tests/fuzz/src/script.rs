@@ -1,7 +1,7 @@
 //! Bytes as a source of small decisions. What has run out reads as zero.
 
 use raftbank_codec::encode;
-use raftbank_ledger::{Account, Amount, Operation, Request, RequestId, State};
+use raftbank_ledger::{Account, Amount, Leg, Operation, Request, RequestId, State};
 
 use crate::node::records;
 
@@ -40,13 +40,30 @@ impl<'a> Script<'a> {
         let account = |byte: u8| Account::parse(["a", "b", "c", "d"][usize::from(byte % 4)]).expect("a name");
         let (id, kind) = (self.u8() % 32, self.u8());
         let amount = Amount::new(1 + u64::from(kind >> 4)).expect("positive");
-        let operation = match kind % 5 {
+        let operation = match kind % 8 {
             0 => Operation::Open { account: account(self.u8()) },
             1 => Operation::Credit { account: account(self.u8()), amount },
             2 => Operation::Debit { account: account(self.u8()), amount },
             3 => {
                 let (from, to) = (account(self.u8()), account(self.u8()));
                 Operation::Transfer { from, to, amount, memo: String::new() }
+            }
+            4 => {
+                let leg = |from: u8, to: u8| Leg { from: account(from), to: account(to), amount, memo: String::new() };
+                Operation::Linked { legs: vec![leg(self.u8(), self.u8()), leg(self.u8(), self.u8())] }
+            }
+            5 => {
+                let (from, to) = (account(self.u8()), account(self.u8()));
+                let timeout_ms = 1 + u64::from(self.u8());
+                Operation::Pending { from, to, amount, timeout_ms, memo: String::new() }
+            }
+            6 => {
+                let pending = RequestId::parse(&format!("r{}", self.u8() % 32)).expect("an id");
+                if self.u8() % 2 == 0 {
+                    Operation::Void { pending }
+                } else {
+                    Operation::Post { pending, amount: Amount::new(u64::from(kind >> 4)).ok() }
+                }
             }
             _ => Operation::Put { key: vec![self.u8()], value: self.bytes().to_vec() },
         };

@@ -52,6 +52,7 @@ async fn kill(cluster: &mut Cluster, number: usize) -> Result<Duration> {
         amount_max: 10,
         prefix: format!("load-{number}"),
         timeout: TIMEOUT,
+        mixed: false,
         reads: 0.0,
         rest: Duration::ZERO,
     });

@@ -164,6 +164,7 @@ async fn run(args: &Args, heads: bool, verify: bool, node: Duration) -> Result<f
         amount_max: 10,
         prefix: "load".to_owned(),
         timeout: Duration::from_secs(30),
+        mixed: false,
         reads: 0.0,
         rest: Duration::ZERO,
     });

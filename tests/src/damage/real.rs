@@ -229,6 +229,7 @@ pub async fn rejoin(templates: &Templates, damage: &Damage, judged: &Judged) -> 
         amount_max: 4_000,
         prefix: "after".to_owned(),
         timeout: Duration::from_secs(5),
+        mixed: true,
         reads: 0.3,
         rest: Duration::ZERO,
     });

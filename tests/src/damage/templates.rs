@@ -102,6 +102,7 @@ impl Templates {
             amount_max: 4_000,
             prefix: "killed".to_owned(),
             timeout: TIMEOUT,
+            mixed: true,
             reads: 0.0,
             rest: Duration::ZERO,
         });

@@ -34,6 +34,9 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::DuplicateSaysCommitted
         | Bug::FundsOfBlockBefore
         | Bug::RefusalByChance
+        | Bug::LinkedKeepsFirstLeg
+        | Bug::VoidKeepsHold
+        | Bug::ExpiryByClock
         | Bug::TimeGoesBack => &[Bank, Ledger],
         Bug::IdsLostAtRestart
         | Bug::StateNotChecked
@@ -59,6 +62,7 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::VerifySkipsValues => &[Ledger],
         Bug::PendingStays
         | Bug::IncarnationNotChecked
+        | Bug::NewVerbsToAnyone
         | Bug::LateRejoinTaken
         | Bug::StaleTimeoutNow
         | Bug::LeavesWithoutHandover => &[Node],

@@ -144,14 +144,15 @@ impl World {
             if self.dice.chance(500) {
                 return Task::Repeat(request, fate);
             }
-            let other = requests::write(&mut self.dice, request.id.as_str());
+            let (prefix, old) = request.id.as_str().split_at(format!("c{at}-").len());
+            let other = requests::write(&mut self.dice, prefix, old.parse().unwrap_or(0));
             if other != request {
                 return Task::Reuse(other);
             }
         }
-        let id = format!("c{at}-{}", client.next_id);
+        let number = client.next_id;
         client.next_id += 1;
-        let request = requests::write(&mut self.dice, &id);
+        let request = requests::write(&mut self.dice, &format!("c{at}-"), number);
         self.clients[at].open = Some(Open { request: request.clone(), sent_us: self.now_us, tries: 0, exposed: false });
         Task::Write(request)
     }

@@ -223,7 +223,7 @@ impl Machine {
             nonces_inline: charter.nonces_inline,
             signer: charter.signer(self.id, self.key_life),
             checkpoint_ms: charter.checkpoint_ms,
-            software: "sim".to_owned(),
+            software: "sim/0.2.0".to_owned(),
         };
         let Opened { durable, applied, state, peers, keys, .. } = opened;
         let (node, actions) = Node::open(config, durable, applied, state, &peers, &keys, self.now(now_us));

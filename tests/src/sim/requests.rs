@@ -1,6 +1,6 @@
 //! What simulated clients ask for: every verb, on few names, so that refusals and conflicts are common.
 
-use raftbank_ledger::{Account, Amount, Genesis, GenesisAccount, NodeName, Operation, Request, RequestId};
+use raftbank_ledger::{Account, Amount, Genesis, GenesisAccount, Leg, NodeName, Operation, Request, RequestId};
 use raftbank_wire::api::ApiRequest;
 
 use crate::consensus_sim::Dice;
@@ -49,9 +49,35 @@ fn amount(dice: &mut Dice) -> Amount {
     Amount::new(amount).expect("above zero")
 }
 
-/// A write under this id.
-pub fn write(dice: &mut Dice, id: &str) -> Request {
-    let operation = match dice.below(20) {
+/// Every so many requests of a client one is pending, as a rule: those that post and void find them by their numbers.
+const PENDING_EACH: u64 = 5;
+
+/// A write under the id of a client's request of that number. The `prefix` is what all ids of that client begin with.
+pub fn write(dice: &mut Dice, prefix: &str, number: u64) -> Request {
+    let operation = match dice.below(30) {
+        _ if number % PENDING_EACH == 2 && dice.chance(800) => {
+            let (from, to) = (any_account(dice), any_account(dice));
+            let timeout_ms = dice.pick(&[1, 100, 1_000, 5_000, 60_000]);
+            Operation::Pending { from, to, amount: amount(dice), timeout_ms, memo: String::new() }
+        }
+        20..23 => {
+            let legs = dice.range(2, 5);
+            let leg = |dice: &mut Dice| {
+                let (from, to) = (any_account(dice), any_account(dice));
+                Leg { from, to, amount: amount(dice), memo: String::new() }
+            };
+            Operation::Linked { legs: (0..legs).map(|_| leg(dice)).collect() }
+        }
+        23.. => {
+            let nearby = (number / PENDING_EACH).saturating_sub(dice.below(3)) * PENDING_EACH + 2;
+            let pending = id(prefix, nearby);
+            if dice.chance(500) {
+                Operation::Void { pending }
+            } else {
+                let amount = if dice.chance(500) { None } else { Some(amount(dice)) };
+                Operation::Post { pending, amount }
+            }
+        }
         0..2 => Operation::Open { account: any_account(dice) },
         2..4 => Operation::Credit { account: any_account(dice), amount: amount(dice) },
         4..6 => Operation::Debit { account: any_account(dice), amount: amount(dice) },
@@ -65,7 +91,11 @@ pub fn write(dice: &mut Dice, id: &str) -> Request {
             Operation::Transfer { from, to, amount: amount(dice), memo: String::new() }
         }
     };
-    Request { id: RequestId::parse(id).expect("a valid id"), operation }
+    Request { id: id(prefix, number), operation }
+}
+
+fn id(prefix: &str, number: u64) -> RequestId {
+    RequestId::parse(&format!("{prefix}{number}")).expect("a valid id")
 }
 
 /// A read.

@@ -99,6 +99,7 @@ async fn round(seed: u64, time: Duration, disks: bool, report: &mut Report) -> R
         amount_max: 8_000,
         prefix: format!("t{seed}"),
         timeout: Duration::from_secs(3),
+        mixed: true,
         reads: 0.5,
         rest: Duration::from_millis(4),
     });

@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::api::{
-    ApiReply, ApiRequest, FailKind, LinkCommand, LinkCut, LinkReply, ManyResult, MemberStatus, NodeRole,
+    ApiReply, ApiRequest, FailKind, HeldRow, LinkCommand, LinkCut, LinkReply, ManyResult, MemberStatus, NodeRole,
     PartitionCommand, RelayCounters, RelayDiagnosis, RelayMember, RelayStatusReply, StatusReply, WatchEvent,
     WriteOutcome,
 };
@@ -52,6 +52,14 @@ pub fn request() -> impl Strategy<Value = ApiRequest> {
         link_command().prop_map(ApiRequest::Link),
         Just(ApiRequest::Diagnose),
         (bytes(), any::<u32>()).prop_map(|(requests, timeout_ms)| ApiRequest::WriteMany { requests, timeout_ms }),
+        (text(), any::<bool>(), any::<u32>()).prop_map(|(account, local, timeout_ms)| ApiRequest::Funds {
+            account,
+            local,
+            timeout_ms
+        }),
+        (option::of(text()), option::of((any::<u64>(), text())))
+            .prop_map(|(account, after)| ApiRequest::Held { account, after }),
+        vec(text(), 0..4).prop_map(|ids| ApiRequest::HeldById { ids }),
     ]
 }
 
@@ -91,7 +99,25 @@ pub fn reply() -> impl Strategy<Value = ApiReply> {
         (fail_kind(), text(), text()).prop_map(|(kind, code, message)| ApiReply::Failed { kind, code, message }),
         vec(many_result(), 0..4).prop_map(|results| ApiReply::WrittenMany { results }),
     ];
+    let row = (text(), text(), text(), any::<[u64; 3]>(), text()).prop_map(
+        |(id, from, to, [amount, posted, expires_ms], status)| HeldRow {
+            id,
+            from,
+            to,
+            amount,
+            posted,
+            expires_ms,
+            status,
+        },
+    );
     let of_reads = prop_oneof![
+        (any::<u64>(), any::<u64>(), vec(row, 0..4), option::of((any::<u64>(), text())))
+            .prop_map(|(height, time_ms, rows, next)| ApiReply::Held { height, time_ms, rows, next }),
+        (text(), any::<[i128; 3]>(), any::<u64>(), any::<bool>()).prop_map(
+            |(account, [balance, held, pending], height, local)| {
+                ApiReply::Funds { account, balance, held, pending, height, local }
+            }
+        ),
         (text(), any::<i128>(), any::<i128>(), any::<u64>(), any::<bool>()).prop_map(
             |(account, balance, pending, height, local)| {
                 ApiReply::Balance { account, balance, pending, height, local }

@@ -1,7 +1,7 @@
 //! Postings are what the blocks say, refusals included, and they must add up.
 
 use raftbank_ledger::{
-    Account, Amount, Block, Genesis, GenesisAccount, NodeName, Operation, Request, RequestId, State,
+    Account, Amount, Block, Genesis, GenesisAccount, Leg, NodeName, Operation, Request, RequestId, State,
 };
 
 use super::{Held, Posting, Range, check, post};
@@ -92,4 +92,62 @@ fn a_balance_that_does_not_add_up_is_corruption() {
     let failure = check(&account("a"), &range, 66).expect_err("one too many");
     assert_eq!((failure.exit_code(), failure.code.as_str()), (6, "balance_differs"));
     assert!(failure.message.contains("66") && failure.message.contains("65"), "{}", failure.message);
+}
+
+#[test]
+fn what_is_linked_or_posted_is_there_with_both_sides() {
+    let blocks = blocks();
+    let (state, _) = State::new(&blocks[0]).expect("a state");
+    let amount = |text: &str| Amount::parse(text).expect("an amount");
+    let pending = || RequestId::parse("p").expect("an id");
+    let leg = |from: &str, to: &str, text: &str| Leg {
+        from: account(from),
+        to: account(to),
+        amount: amount(text),
+        memo: String::new(),
+    };
+    let operations = [
+        ("o", Operation::Open { account: account("b") }),
+        (
+            "p",
+            Operation::Pending {
+                from: account("a"),
+                to: account("b"),
+                amount: amount("40"),
+                timeout_ms: 9,
+                memo: "m".to_owned(),
+            },
+        ),
+        ("l", Operation::Linked { legs: vec![leg("world", "a", "7"), leg("a", "b", "3")] }),
+        ("q", Operation::Post { pending: pending(), amount: Some(amount("15")) }),
+        ("v", Operation::Void { pending: pending() }),
+    ];
+    let request = |(id, operation): (&str, Operation)| {
+        Request::new(RequestId::parse(id).expect("an id"), operation).expect("a request")
+    };
+    let executed = state.execute(operations.into_iter().map(request).collect(), 2);
+    let header = executed.seal(&state, 1, NodeName::parse("n1").expect("a name"));
+    let block = Block { header, entries: executed.entries };
+    let seen = |name: &str, opening: i128| -> Vec<(String, i128, i128, Option<String>)> {
+        postings(name, opening, std::slice::from_ref(&block))
+            .iter()
+            .map(|posting| {
+                let with = posting.counterpart(&account(name)).map(|name| name.to_string());
+                (posting.entry.request.id.to_string(), posting.change, posting.balance, with)
+            })
+            .collect()
+    };
+    let with = |name: &str| Some(name.to_owned());
+    assert_eq!(
+        seen("a", 100),
+        [
+            ("p".to_owned(), 0, 100, with("b")),
+            ("l".to_owned(), 4, 104, None),
+            ("q".to_owned(), -15, 89, with("b")),
+            ("v".to_owned(), 0, 89, with("b")),
+        ]
+    );
+    let of_b: Vec<i128> = seen("b", 0).iter().map(|(_, change, ..)| *change).collect();
+    assert_eq!(of_b, [0, 0, 3, 15, 0]);
+    assert_eq!(seen("b", 0)[2].3, with("a"));
 }

@@ -28,11 +28,12 @@ impl Machine {
             0..14 => return Some(self.forge_raft(process, from, wall_ms, program)),
             14 => Body::Forward {
                 call: CallName { life: program.byte().into(), number: program.byte().into() },
-                ask: match program.byte() % 7 {
+                ask: match program.byte() % 8 {
                     0..3 => Ask::Write(rules::write(program).encode()),
                     3 => Ask::Balance(rules::account(program).to_string()),
                     4 => Ask::Accounts,
                     5 => Ask::WriteMany(rules::many(program)),
+                    7 => Ask::Funds(rules::account(program).to_string()),
                     _ => Ask::Get(program.chunk().to_vec()),
                 },
                 timeout_ms: u32::from(program.byte()) * 20,

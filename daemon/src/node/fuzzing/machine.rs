@@ -97,7 +97,7 @@ impl Machine {
             nonces_inline: self.nonces_inline,
             signer: signer(self.id, &self.cluster),
             checkpoint_ms: 50,
-            software: "test".into(),
+            software: "test/0.2.0".into(),
         };
         let height = opened.state.tip().height;
         let Opened { durable, applied, state, peers, keys, .. } = opened;

@@ -1,8 +1,8 @@
 //! What clients ask, and which answers belong to it.
 
-use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
+use raftbank_ledger::{Account, Amount, Leg, Operation, Request, RequestId};
 use raftbank_proofs::Checkpoint;
-use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, Many, SOFTWARE_BYTES_MAX, unpack};
+use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, HELD_ROWS_MAX, Many, SOFTWARE_BYTES_MAX, unpack};
 
 use super::{MEMBERS, Program};
 
@@ -24,7 +24,7 @@ pub(super) fn write(program: &mut Program<'_>) -> Request {
         0 => Amount::new(Amount::MAX).expect("an amount"),
         amount => Amount::new(amount.into()).expect("an amount"),
     };
-    let operation = match program.byte() % 5 {
+    let operation = match program.byte() % 9 {
         0 => Operation::Open { account: account(program) },
         1 => Operation::Transfer {
             from: account(program),
@@ -34,6 +34,24 @@ pub(super) fn write(program: &mut Program<'_>) -> Request {
         },
         2 => Operation::Credit { account: account(program), amount: money(program) },
         3 => Operation::Debit { account: account(program), amount: money(program) },
+        5 => {
+            let leg = |program: &mut Program<'_>| Leg {
+                from: account(program),
+                to: account(program),
+                amount: money(program),
+                memo: String::new(),
+            };
+            Operation::Linked { legs: (0..2 + program.byte() % 3).map(|_| leg(program)).collect() }
+        }
+        6 => Operation::Pending {
+            from: account(program),
+            to: account(program),
+            amount: money(program),
+            timeout_ms: 1 + 100 * u64::from(program.byte()),
+            memo: String::new(),
+        },
+        7 => Operation::Post { pending: self::id(program), amount: Amount::new(program.byte().into()).ok() },
+        8 => Operation::Void { pending: self::id(program) },
         _ => Operation::Put { key: vec![program.byte() % 4], value: program.chunk().to_vec() },
     };
     Request::new(id, operation).expect("within the bounds")
@@ -61,7 +79,7 @@ pub(super) fn request(program: &mut Program<'_>) -> ApiRequest {
         byte => u32::from(byte) * 20,
     };
     let local = kind & 64 != 0;
-    match kind % 13 {
+    match kind % 16 {
         0..4 => ApiRequest::Write { request: write(program).encode(), timeout_ms },
         4 => ApiRequest::Balance { account: account(program).to_string(), local, timeout_ms },
         5 => ApiRequest::Accounts { local, timeout_ms },
@@ -72,6 +90,12 @@ pub(super) fn request(program: &mut Program<'_>) -> ApiRequest {
         9 => ApiRequest::Checkpoint { size_min: program.near(2), timeout_ms },
         10 => ApiRequest::Diagnose,
         11 => ApiRequest::WriteMany { requests: many(program), timeout_ms },
+        12 => ApiRequest::Funds { account: account(program).to_string(), local, timeout_ms },
+        13 => ApiRequest::Held {
+            account: local.then(|| account(program).to_string()),
+            after: (program.byte() % 2 == 1).then(|| (program.near(2_000), id(program).to_string())),
+        },
+        14 => ApiRequest::HeldById { ids: (0..program.byte() % 4).map(|_| id(program).to_string()).collect() },
         _ => ApiRequest::Keys,
     }
 }
@@ -85,7 +109,7 @@ pub(super) fn check_reply(request: &ApiRequest, reply: &ApiReply, last: bool) {
         let malformed = match request {
             ApiRequest::Write { request, .. } => Request::decode(request).is_err(),
             ApiRequest::WriteMany { requests, .. } => unpack(requests).is_err(),
-            ApiRequest::Balance { account, .. } => Account::parse(account).is_err(),
+            ApiRequest::Balance { account, .. } | ApiRequest::Funds { account, .. } => Account::parse(account).is_err(),
             ApiRequest::Find { id } => RequestId::parse(id).is_err(),
             ApiRequest::Accounts { .. }
             | ApiRequest::Get { .. }
@@ -93,6 +117,8 @@ pub(super) fn check_reply(request: &ApiRequest, reply: &ApiReply, last: bool) {
             | ApiRequest::Watch
             | ApiRequest::Checkpoint { .. }
             | ApiRequest::Diagnose
+            | ApiRequest::Held { .. }
+            | ApiRequest::HeldById { .. }
             | ApiRequest::Keys => false,
             _ => true,
         };
@@ -110,6 +136,17 @@ pub(super) fn check_reply(request: &ApiRequest, reply: &ApiReply, last: bool) {
             ApiRequest::Balance { account, local, .. },
             ApiReply::Balance { account: answered, local: from_state, .. },
         ) => account == answered && local == from_state,
+        // A node that is not sure of the others asks for the balance alone.
+        (ApiRequest::Funds { account, local, .. }, ApiReply::Balance { account: answered, local: from_state, .. }) => {
+            account == answered && !local && !from_state
+        }
+        (
+            ApiRequest::Funds { account, local, .. },
+            ApiReply::Funds { account: answered, local: from_state, balance, held, .. },
+        ) => account == answered && local == from_state && (account == "world" || (0..=*balance).contains(held)),
+        (ApiRequest::Held { .. } | ApiRequest::HeldById { .. }, ApiReply::Held { rows, .. }) => {
+            rows.len() <= HELD_ROWS_MAX
+        }
         (ApiRequest::Accounts { .. }, ApiReply::Accounts { .. }) => true,
         (ApiRequest::Get { key, .. }, ApiReply::Value { key: answered, .. }) => key == answered,
         (ApiRequest::Status, ApiReply::Status(_)) => true,

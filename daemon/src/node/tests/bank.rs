@@ -56,7 +56,7 @@ pub fn config(id: usize, members: usize, incarnation: u64, rejoining: bool) -> N
         nonces_inline: NONCES_INLINE,
         signer: signer(id, &genesis(members, 1)),
         checkpoint_ms: 100,
-        software: "test".into(),
+        software: "test/0.2.0".into(),
     }
 }
 

@@ -30,7 +30,7 @@ fn members_know_each_others_versions_and_clocks() {
     bank.run_ms(1_000);
     let found = diagnosis(&mut bank, 0);
     assert!(found.members[0].own && found.members.iter().all(|member| member.reachable), "{found:?}");
-    assert!(found.members.iter().all(|member| member.software.as_deref() == Some("test")), "{found:?}");
+    assert!(found.members.iter().all(|member| member.software.as_deref() == Some("test/0.2.0")), "{found:?}");
     assert_eq!(found.members[2].clock_offset_ms, Some(700));
     assert_eq!(found.members[1].incarnation, Some(101));
     bank.isolate(2);

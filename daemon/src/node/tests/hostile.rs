@@ -20,6 +20,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         Just(Ask::Accounts),
         vec(any::<u8>(), 0..9).prop_map(Ask::Get),
         vec(any::<u8>(), 0..30).prop_map(Ask::WriteMany),
+        "\\PC{0,9}".prop_map(Ask::Funds),
     ];
     let reply = raftbank_wire::api::ApiReply::End { count: 7 };
     prop_oneof![

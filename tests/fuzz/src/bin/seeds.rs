@@ -6,7 +6,7 @@ use raftbank_codec::encode;
 use raftbank_consensus::Role;
 use raftbank_fuzz::node;
 use raftbank_ledger::{
-    Account, Amount, Block, Entry, Genesis, NodeName, Operation, Outcome, Request, RequestId, merkle,
+    Account, Amount, Block, Entry, Genesis, Leg, NodeName, Operation, Outcome, Request, RequestId, merkle,
 };
 use raftbank_proofs::{Checkpoint, Head};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, LinkCommand, Many, ManyResult, PartitionCommand, WatchEvent, WriteOutcome};
@@ -95,6 +95,20 @@ fn operations() -> Vec<Operation> {
         Operation::Debit { account: account("alice"), amount },
         Operation::Transfer { from: account("alice"), to: account("bob"), amount, memo: "rent".into() },
         Operation::Put { key: b"key".to_vec(), value: b"value".to_vec() },
+        Operation::Linked {
+            legs: [("alice", "bob"), ("bob", "world")]
+                .map(|(from, to)| Leg { from: account(from), to: account(to), amount, memo: String::new() })
+                .to_vec(),
+        },
+        Operation::Pending {
+            from: account("alice"),
+            to: account("bob"),
+            amount,
+            timeout_ms: 60_000,
+            memo: "hold".into(),
+        },
+        Operation::Post { pending: RequestId::parse("r7").expect("an id"), amount: None },
+        Operation::Void { pending: RequestId::parse("r7").expect("an id") },
     ]
 }
 
@@ -148,6 +162,7 @@ fn bodies() -> Vec<Body> {
     let mut bodies: Vec<Body> = asks.into_iter().map(|ask| Body::Forward { call, ask, timeout_ms: 5 }).collect();
     bodies.push(Body::Forward { call, ask: Ask::Get(b"key".to_vec()), timeout_ms: 5 });
     bodies.push(Body::Forward { call, ask: Ask::WriteMany(many()), timeout_ms: 5 });
+    bodies.push(Body::Forward { call, ask: Ask::Funds("alice".into()), timeout_ms: 5 });
     bodies.push(Body::Answer { call, reply: None });
     bodies.push(Body::Answer { call, reply: Some(ApiReply::End { count: 1 }) });
     bodies.push(Body::Beacon { height: 3 });
@@ -216,6 +231,9 @@ fn api_requests(request: &Request) -> Vec<ApiRequest> {
         ApiRequest::Rows,
         ApiRequest::Diagnose,
         ApiRequest::WriteMany { requests: many(), timeout_ms },
+        ApiRequest::Funds { account: "alice".into(), local: false, timeout_ms },
+        ApiRequest::Held { account: Some("alice".into()), after: Some((1, "p".into())) },
+        ApiRequest::HeldById { ids: vec!["p".into()] },
         ApiRequest::Partition(PartitionCommand::Set { groups: "n1/n2".into(), for_ms: Some(1) }),
         ApiRequest::Link(LinkCommand::Loss { percent: 2.5, for_ms: None }),
         ApiRequest::Link(LinkCommand::Cut { a: "n1".into(), b: "n2".into(), one_way: true, for_ms: None }),
@@ -253,6 +271,8 @@ fn api_replies(genesis: &Block) -> Vec<ApiReply> {
                 ManyResult::Failed { kind: FailKind::Refused, code: "code".into(), message: "message".into() },
             ],
         },
+        ApiReply::Funds { account: "alice".into(), balance: 5, held: 2, pending: 0, height, local: false },
+        ApiReply::Held { height, time_ms: 1, rows: vec![], next: Some((1, "p".into())) },
         ApiReply::Diagnosis(Box::default()),
         ApiReply::Partition { groups: vec![vec!["n1".into()]], heals_in_ms: Some(9) },
     ]

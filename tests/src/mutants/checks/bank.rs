@@ -30,6 +30,8 @@ pub(super) struct Recording {
 
 /// The bank.
 pub(super) struct Bank {
+    /// What nodes run from their next start on; for those that are not named, the newest.
+    pub software: BTreeMap<usize, &'static str>,
     genesis: Block,
     running: Vec<Option<Running>>,
     disks: Vec<MemoryDisk>,
@@ -68,6 +70,7 @@ impl Bank {
             replies: BTreeMap::new(),
             stops: BTreeMap::new(),
             mono_ms: 0,
+            software: BTreeMap::new(),
             next_token: 0,
             starts: 0,
         };
@@ -132,7 +135,7 @@ impl Bank {
             nonces_inline: NONCES_INLINE,
             signer: SignerKey::new(&key, KeyKind::Node, &[id as u8 + 1; 32])?,
             checkpoint_ms: 100,
-            software: "test".into(),
+            software: self.software.get(&id).copied().unwrap_or("test/0.2.0").into(),
         };
         let now = self.now();
         let Opened { durable, applied, state, peers, keys, .. } = opened;

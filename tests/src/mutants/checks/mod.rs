@@ -7,6 +7,7 @@ mod ledger;
 mod node;
 mod relay;
 mod store;
+mod two_phase;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,7 +21,7 @@ pub(super) type Check = (&'static str, fn() -> Result<()>);
 /// Runs the checks of a hunter in turn until one fails.
 pub(super) fn look(hunter: Hunter, limits: Limits) -> (u64, Option<String>) {
     match hunter {
-        Hunter::Ledger => among(ledger::CHECKS, limits),
+        Hunter::Ledger => among(&[ledger::CHECKS, two_phase::CHECKS].concat(), limits),
         Hunter::Node => among(node::CHECKS, limits),
         Hunter::Relay => among(relay::CHECKS, limits),
         Hunter::Store => among(store::CHECKS, limits),

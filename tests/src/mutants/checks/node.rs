@@ -1,7 +1,7 @@
 //! What whole nodes must do, seen by their clients: one scene for each promise.
 
 use anyhow::{Context, Result, bail, ensure};
-use raftbank_ledger::RequestId;
+use raftbank_ledger::{Amount, Leg, Operation, RequestId};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
 
 use super::Check;
@@ -23,6 +23,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("a restart forgets no id", a_restart_forgets_no_id),
     ("a leader that stops hands over", a_leader_that_stops_hands_over),
     ("a late word to campaign deposes nobody", a_late_word_to_campaign_deposes_nobody),
+    ("nobody gets what it cannot read", nobody_gets_what_it_cannot_read),
 ];
 
 /// A bank of three with a leader; node 0 is `next`, the other two follow.
@@ -263,4 +264,23 @@ fn a_late_word_to_campaign_deposes_nobody() -> Result<()> {
         "node {leader} led in term {before}; after late frames, leader and term are {after:?}"
     );
     Ok(())
+}
+
+fn nobody_gets_what_it_cannot_read() -> Result<()> {
+    let (mut bank, leader, [lost, _]) = three()?;
+    bank.kill(lost);
+    bank.software.insert(lost, "test/0.1.9");
+    bank.start(lost, None)?;
+    bank.run_ms(1_000)?;
+    let legs = [("alice", "bob"), ("bob", "alice")].map(|(from, to)| {
+        let (from, to, amount) = (account(from)?, account(to)?, Amount::new(5)?);
+        Ok(Leg { from, to, amount, memo: String::new() })
+    });
+    let legs = legs.into_iter().collect::<Result<Vec<Leg>>>()?;
+    let token = bank.write(leader, "both", Operation::Linked { legs }, 3_000)?;
+    bank.run_ms(4_000)?;
+    match bank.replies.get(&(leader, token)) {
+        Some(ApiReply::Failed { kind: FailKind::NotExecuted, code, .. }) if code == "not_supported_yet" => Ok(()),
+        other => bail!("a member runs 0.1.9, and the answer to linked transfers is {other:?}"),
+    }
 }
