@@ -117,13 +117,28 @@ impl Engine {
 
     /// Applies one batch atomically. `bytes` is its size, about.
     pub fn apply(&mut self, batch: sled::Batch, bytes: usize) -> Result<(), StoreError> {
+        self.make_room(bytes)?;
+        self.tree.guard("writing to", |db| db.apply_batch(batch))
+    }
+
+    /// Sets or removes one row.
+    pub fn change(&mut self, key: &[u8], value: Option<Vec<u8>>) -> Result<(), StoreError> {
+        self.make_room(key.len() + value.as_ref().map_or(0, Vec::len))?;
+        self.tree.guard("writing to", |db| match value {
+            Some(value) => db.insert(key, value).map(drop),
+            None => db.remove(key).map(drop),
+        })
+    }
+
+    /// Syncs first if so many bytes more would be too many.
+    fn make_room(&mut self, bytes: usize) -> Result<(), StoreError> {
         if self.unsynced_bytes > 0 && self.unsynced_bytes.saturating_add(bytes) > UNSYNCED_BYTES_MAX {
             self.sync()?;
         }
         self.dirty = true;
         self.unsynced_bytes = self.unsynced_bytes.saturating_add(bytes);
         counts::handed(bytes);
-        self.tree.guard("writing to", |db| db.apply_batch(batch))
+        Ok(())
     }
 
     /// Makes everything applied so far durable. Does nothing when nothing was applied.

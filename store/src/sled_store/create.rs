@@ -56,7 +56,7 @@ pub(super) fn create(dir: &Path, meta: &Meta, genesis: &Block, tuning: Tuning) -
     pending.insert(&[rows::HARD], rows::seal_hard(&HardState { term: 0, vote: None }));
     {
         let mut engine = Engine::open(&layout.sled(), dir, tuning)?;
-        engine.apply(pending.batch, pending.bytes)?;
+        pending.hand_over(&mut engine)?;
         engine.sync()?;
     }
     sync_tree(&layout.sled())?;

@@ -4,7 +4,7 @@
 //! that the folder is of this format: an older program would miss them. An interruption leaves some of them, which the
 //! next open removes.
 
-use super::{Pending, SLED_BATCH_BYTES};
+use super::{SLED_BATCH_BYTES, outgoing::Outgoing};
 use crate::{
     engine::Engine,
     error::StoreError,
@@ -16,7 +16,7 @@ use crate::{
 /// were removed; most folders have none.
 pub(super) fn clear(engine: &mut Engine, applied: &Applied, on_progress: OnProgress<'_>) -> Result<u64, StoreError> {
     let tree = engine.tree().clone();
-    let mut pending = Pending::default();
+    let mut pending = Outgoing::default();
     let (sealed, mut removed) = (rows::seal_applied(applied), 0);
     if tree.get(&[rows::APPLIED])?.as_deref() != Some(&sealed[..]) {
         pending.insert(&[rows::APPLIED], sealed);
@@ -30,15 +30,12 @@ pub(super) fn clear(engine: &mut Engine, applied: &Applied, on_progress: OnProgr
             pending.remove(&row?.0);
             removed += 1;
             counter.add(1);
-            if pending.bytes >= SLED_BATCH_BYTES {
-                let Pending { batch, bytes } = std::mem::take(&mut pending);
-                engine.apply(batch, bytes)?;
+            if pending.bytes() >= SLED_BATCH_BYTES {
+                pending.hand_over(engine)?;
             }
         }
     }
-    if pending.bytes > 0 {
-        engine.apply(pending.batch, pending.bytes)?;
-    }
+    pending.hand_over(engine)?;
     engine.sync()?;
     Ok(removed)
 }

@@ -10,6 +10,7 @@ mod layout;
 mod log;
 mod migrate;
 mod open;
+mod outgoing;
 mod overlay;
 mod reader;
 mod salvage;
@@ -31,6 +32,7 @@ use crate::{
     types::{Batch, Expected, Opened, StateWrite, Store},
 };
 use layout::Layout;
+use outgoing::Outgoing;
 use overlay::Overlay;
 use raftbank_consensus::{HardState, Index, Record, Write};
 use raftbank_ledger::{Block, Tip};
@@ -184,7 +186,7 @@ impl SledStore {
     fn write_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         let mut shared = shared.write().unwrap_or_else(PoisonError::into_inner);
-        let mut pending = Pending::default();
+        let mut pending = Outgoing::default();
         self.written = true;
         for write in &batch.writes {
             match write {
@@ -202,7 +204,7 @@ impl SledStore {
         }
         self.clear_rejoining |= batch.clear_rejoining;
         // The records of a state are in sled before the state is.
-        self.apply(&mut pending)?;
+        pending.hand_over(&mut self.engine)?;
         for write in &batch.state {
             shared.reach.check_state(write, self.runs.term_at(write.index))?;
             shared.apply(write, &mut self.applied);
@@ -219,15 +221,14 @@ impl SledStore {
             return Ok(());
         }
         if planted!(AppliedIndexApart) {
-            let mut apart = Pending::default();
+            let mut apart = Outgoing::default();
             apart.insert(&[rows::APPLIED], rows::seal_applied(&self.applied));
-            self.apply(&mut apart)?;
+            apart.hand_over(&mut self.engine)?;
         }
-        let mut rows = shared.overlay.drain(&self.applied);
-        self.apply(&mut rows)
+        shared.overlay.drain(&self.applied).hand_over(&mut self.engine)
     }
 
-    fn write_hard(&mut self, hard: HardState, pending: &mut Pending) -> Result<(), StoreError> {
+    fn write_hard(&mut self, hard: HardState, pending: &mut Outgoing) -> Result<(), StoreError> {
         check_hard(&self.hard, &hard)?;
         pending.insert(&[rows::HARD], rows::seal_hard(&hard));
         self.promise_pending |= hard != self.hard;
@@ -239,14 +240,14 @@ impl SledStore {
         &mut self,
         from: Index,
         records: &[Record],
-        pending: &mut Pending,
+        pending: &mut Outgoing,
         shared: &mut Shared,
     ) -> Result<(), StoreError> {
         let reach = &mut shared.reach;
         reach.check_splice(from, records, self.runs.term_at(from.saturating_sub(1)))?;
         if from <= reach.last_index {
             // What stands before the cut in this batch must be in sled before the mark is lowered for it.
-            self.apply(pending)?;
+            pending.hand_over(&mut self.engine)?;
             let digest = log::digest_at(self.engine.tree(), from - 1)?;
             if self.mark.current().last_index >= from {
                 let lowered = Mark { last_index: from - 1, last_digest: digest, ..*self.mark.current() };
@@ -266,7 +267,7 @@ impl SledStore {
                 return Err(StoreError::corrupt(format!("the entry of record {} is too long to store", record.index)));
             };
             for (key, value) in parts {
-                pending.insert(&key, value);
+                pending.append(&key, value);
             }
             if self.runs.push(record.index, record.term) {
                 let key = rows::number_key(rows::RUN, record.index);
@@ -275,24 +276,11 @@ impl SledStore {
             reach.last_index = record.index;
             shared.overlay.passed(record.entry.as_ref().map_or(0, |entry| entry.len()));
             self.last_digest = digest;
-            self.apply_if_large(pending)?;
+            if pending.bytes() >= SLED_BATCH_BYTES {
+                pending.hand_over(&mut self.engine)?;
+            }
         }
         Ok(())
-    }
-
-    fn apply_if_large(&mut self, pending: &mut Pending) -> Result<(), StoreError> {
-        if pending.bytes >= SLED_BATCH_BYTES {
-            self.apply(pending)?;
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, pending: &mut Pending) -> Result<(), StoreError> {
-        let Pending { batch, bytes } = std::mem::take(pending);
-        if bytes == 0 {
-            return Ok(());
-        }
-        self.engine.apply(batch, bytes)
     }
 
     fn sync_all(&mut self) -> Result<(), StoreError> {
@@ -357,25 +345,6 @@ impl Store for SledStore {
             store.mark.write(store.current_mark(true))?;
             store.mark.sync()
         })
-    }
-}
-
-/// Rows on their way into sled as one atomic batch.
-#[derive(Default)]
-struct Pending {
-    batch: sled::Batch,
-    bytes: usize,
-}
-
-impl Pending {
-    fn insert(&mut self, key: &[u8], value: Vec<u8>) {
-        self.bytes += key.len() + value.len();
-        self.batch.insert(key, value);
-    }
-
-    fn remove(&mut self, key: &[u8]) {
-        self.bytes += key.len();
-        self.batch.remove(key);
     }
 }
 

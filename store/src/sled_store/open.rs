@@ -90,6 +90,14 @@ pub(super) fn open(
             end.last_index, promised.last_index
         ));
     }
+    if promised.closed && end.last_index > promised.last_index {
+        // After a clean stop the next start rewrites the mark before anything else.
+        notes.push(format!(
+            "the high-water mark is an older one: it says that the node stopped cleanly at record {}, and the log reaches \
+             record {}",
+            promised.last_index, end.last_index
+        ));
+    }
     // What was known to be committed is executed again before anybody sees the state: it was shown before.
     let mut shared = Shared {
         reach: Reach { last_index: end.last_index, applied: stored.index, height: stored.tip.height },

@@ -4,7 +4,7 @@
 //! in one atomic batch together with the row that says of which record they are: what sled holds is always the state
 //! after some record. Whoever reads looks here first.
 
-use super::Pending;
+use super::outgoing::Outgoing;
 use crate::rows::{self, Applied};
 use raftbank_ledger::{Account, Balance, Delta};
 use std::collections::{BTreeMap, HashMap};
@@ -85,8 +85,8 @@ impl Overlay {
     }
 
     /// All rows with the one that says where they stand, for one batch; the overlay is empty then.
-    pub fn drain(&mut self, applied: &Applied) -> Pending {
-        let mut pending = Pending::default();
+    pub fn drain(&mut self, applied: &Applied) -> Outgoing {
+        let mut pending = Outgoing::default();
         let mut accounts: Vec<(Account, Balance)> = std::mem::take(&mut self.accounts).into_iter().collect();
         accounts.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         for (account, balance) in accounts {

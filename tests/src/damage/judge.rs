@@ -29,6 +29,8 @@ pub enum Verdict {
     NoEffect,
     /// Records above the mark are gone, and the notes say where the log ends.
     TailCut,
+    /// The mark is an older one, which the notes say: the state is that of fewer records, and none of them is missing.
+    Behind,
     /// An older copy of the whole folder, whole: nothing in it can tell (docs/storage.md).
     Older,
     /// What must not happen.
@@ -37,13 +39,14 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Refused,
         Self::NotOurs,
         Self::KeyRefused,
         Self::FoundInUse,
         Self::NoEffect,
         Self::TailCut,
+        Self::Behind,
         Self::Older,
         Self::Failure,
     ];
@@ -57,12 +60,15 @@ impl Verdict {
             Self::FoundInUse => "found in use",
             Self::NoEffect => "no effect",
             Self::TailCut => "tail cut",
+            Self::Behind => "behind",
             Self::Older => "older whole",
             Self::Failure => "FAILED",
         }
     }
 }
 
+/// The high-water mark.
+const MARK: &str = "mark";
 /// The file with the private key.
 pub(super) const KEY: &str = "key";
 /// What is said if it is damaged.
@@ -94,7 +100,10 @@ fn verified_then_opened(templates: &Templates, damage: &Damage, dir: &Path) -> R
         // Damage that no node would start on, and no error of the chain: verify must say so, too.
         Ok(()) if verdict == Verdict::Refused => (Verdict::Failure, format!("verify says ok, opening says {reason}")),
         Err(error)
-            if matches!(verdict, Verdict::KeyRefused | Verdict::NoEffect | Verdict::TailCut | Verdict::Older) =>
+            if matches!(
+                verdict,
+                Verdict::KeyRefused | Verdict::NoEffect | Verdict::TailCut | Verdict::Behind | Verdict::Older
+            ) =>
         {
             (Verdict::Failure, format!("{reason}; yet verify says {error}"))
         }
@@ -181,11 +190,25 @@ fn compared(templates: &Templates, template: &Template, damage: &Damage, opened:
         }
         return (Verdict::Older, notes);
     }
+    if damage.file == MARK && only_behind(template, picture) {
+        let told = notes.contains("high-water mark");
+        return (if told { Verdict::Behind } else { Verdict::Failure }, format!("{difference}; {notes:?}"));
+    }
     match only_unsynced_is_missing(template, picture) {
         Ok(()) if notes.contains(&format!("record {}", picture.last_index)) => (Verdict::TailCut, notes),
         Ok(()) => (Verdict::Failure, format!("{difference}, and nothing is said: {notes:?}")),
         Err(error) => (Verdict::Failure, format!("WRONG ANSWER: {difference}; {error}; notes: {notes:?}")),
     }
+}
+
+/// All is there but for results of committed records, which consensus brings back: without the newest mark nobody here
+/// knows that they are committed.
+fn only_behind(template: &Template, found: &Picture) -> bool {
+    let whole = &template.picture;
+    found.applied < whole.applied
+        && (&found.meta, found.hard, found.last_index) == (&whole.meta, whole.hard, whole.last_index)
+        && (&found.records, &found.terms) == (&whole.records, &whole.terms)
+        && (&found.peers, &found.keys) == (&whole.peers, &whole.keys)
 }
 
 /// What the mark vouches for is there, and nothing is that was not.

@@ -39,7 +39,9 @@ pub fn start(templates: &Templates, damage: &Damage, judged: &Judged, work: &Pat
     }
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
     let fits = match (judged.0, verified.status.code()) {
-        (Verdict::KeyRefused | Verdict::NoEffect | Verdict::TailCut | Verdict::Older, Some(0)) => true,
+        (Verdict::KeyRefused | Verdict::NoEffect | Verdict::TailCut | Verdict::Behind | Verdict::Older, Some(0)) => {
+            true
+        }
         (Verdict::Refused, Some(6)) => said.contains("--rejoin"),
         // It asks nobody whose folder it should be.
         (Verdict::NotOurs | Verdict::FoundInUse, Some(0 | 6)) | (Verdict::Failure, _) => true,
@@ -55,10 +57,10 @@ pub fn start(templates: &Templates, damage: &Damage, judged: &Judged, work: &Pat
     let wrong = match (judged.0, ran) {
         (_, Err(error)) => Some(format!("{error:#}")),
         _ if log.contains("panicked") => Some("a panic was printed".to_owned()),
-        (Verdict::NoEffect | Verdict::TailCut | Verdict::FoundInUse, Ok(Ended::Served(status))) => {
+        (Verdict::NoEffect | Verdict::TailCut | Verdict::Behind | Verdict::FoundInUse, Ok(Ended::Served(status))) => {
             let tip = &template.picture.rows.tip;
             let whole = status.height == tip.height && Hash(status.head) == tip.hash;
-            (judged.0 != Verdict::TailCut && !whole).then(|| format!("it serves {status:?}"))
+            (!matches!(judged.0, Verdict::TailCut | Verdict::Behind) && !whole).then(|| format!("it serves {status:?}"))
         }
         (Verdict::Older, Ok(Ended::Served(_))) | (Verdict::Failure, _) => None,
         (Verdict::Refused | Verdict::FoundInUse, Ok(Ended::Code(6))) if log.contains("--rejoin") => {
@@ -204,7 +206,7 @@ pub async fn rejoin(templates: &Templates, damage: &Damage, judged: &Judged) -> 
     let refuses = match judged.0 {
         Verdict::Refused => Some(6),
         Verdict::NotOurs => Some(2),
-        Verdict::NoEffect | Verdict::TailCut | Verdict::Older => None,
+        Verdict::NoEffect | Verdict::TailCut | Verdict::Behind | Verdict::Older => None,
         Verdict::KeyRefused => {
             let status = cluster.ended(victim).await?;
             ensure!(status.code() == Some(6), "{} ended with {}", name(victim), told(status));
