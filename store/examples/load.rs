@@ -101,7 +101,7 @@ fn write(dir: &Path, requests: u64, blocks: u64, sync_every: u64, accounts: u64)
         let executed = state.execute(batch, 0);
         let mut header = executed.seal(&state, 1, expected.node.clone());
         header.nonce = 0;
-        let block = Block { header, entries: executed.entries.clone() };
+        let block = Block { header, entries: executed.entries() };
         let delta = state.commit(executed, &block.header).unwrap();
         let entry = block.encode();
         if index > opening {

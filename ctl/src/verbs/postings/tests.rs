@@ -125,9 +125,9 @@ fn what_is_linked_or_posted_is_there_with_both_sides() {
     let request = |(id, operation): (&str, Operation)| {
         Request::new(RequestId::parse(id).expect("an id"), operation).expect("a request")
     };
-    let executed = state.execute(operations.into_iter().map(request).collect(), 2);
+    let executed = state.execute(operations.into_iter().map(request).collect::<Vec<_>>(), 2);
     let header = executed.seal(&state, 1, NodeName::parse("n1").expect("a name"));
-    let block = Block { header, entries: executed.entries };
+    let block = Block { header, entries: executed.entries() };
     let seen = |name: &str, opening: i128| -> Vec<(String, i128, i128, Option<String>)> {
         postings(name, opening, std::slice::from_ref(&block))
             .iter()
