@@ -13,11 +13,14 @@ import json
 import re
 import struct
 import sys
+from bisect import insort
 from collections import namedtuple
 from contextlib import suppress
 from hashlib import sha256, sha512
 
 I63, U32, U64 = 2**63 - 1, 2**32 - 1, 2**64 - 1
+MAX_TIMEOUT = 366 * 24 * 60 * 60 * 1000  # milliseconds that a pending transfer may hold its money
+MAX_EXPIRED = 4_096  # pending transfers that expire at the start of a block
 MAX_FILE = 1 << 20  # bytes of any file but an export
 MAX_LINE = 36 << 20  # bytes of a line of an export: a block of 4 MiB can take 34 as JSON
 MAX_BLOCK = 4 << 20
@@ -227,15 +230,18 @@ def state_leaf(key, value):
 
 # ---- Request and entry; JSON lines
 
-VERBS = {"open": 1, "transfer": 2, "credit": 3, "debit": 4, "put": 5}
-OUTCOMES = ["committed", "insufficient_funds", "unknown_account", "account_exists", "same_account", "balance_overflow"]
+VERBS = {"open": 1, "transfer": 2, "credit": 3, "debit": 4, "put": 5, "linked": 6, "pending": 7, "post": 8, "void": 9}
+OUTCOMES = ["committed", "insufficient_funds", "unknown_account", "account_exists", "same_account", "balance_overflow",
+            "unknown_pending", "already_posted", "already_voided", "pending_expired", "exceeds_pending"]
 
 class Entry(namedtuple("Entry", "verb id arguments outcome encoded json")):
-    """arguments: of open account; of transfer, credit, debit from, to, amount; of put key, value. encoded: the entry's
+    """arguments: of open account; of transfer, credit, debit from, to, amount; of put key, value; of linked the number of
+    transfers and these; of pending from, to, amount, timeout; of post id, amount; of void id. encoded: the entry's
     canonical bytes. json: its object, made anew from what it means."""
 
     def says(self):
-        words = {"open": "of {}", "put": "of key {}"}.get(self.verb, "from {} to {} {}")
+        words = {"open": "of {}", "put": "of key {}", "linked": "of {} transfers", "post": "of {}", "void": "of {}"}
+        words = words.get(self.verb, "from {} to {} {}")
         arguments = [show(a.decode("utf-8", "replace")) if isinstance(a, bytes) else a for a in self.arguments]
         return f'"{self.verb}" {self.id} {words.format(*arguments)}, {self.outcome}'
 
@@ -264,6 +270,17 @@ def sized(code, data):
     data = data if isinstance(data, bytes) else data.encode()
     return struct.pack(">" + code, len(data)) + data
 
+def transfer_of(source):
+    """From, to and amount of a transfer; its canonical bytes before and behind what may stand between amount and memo;
+    and its members, made anew."""
+    accounts = [name(ACCOUNT, member(source, key), "account name") for key in ("from", "to")]
+    amount, memo = decimal(member(source, "amount"), 1, I63, "the amount"), member(source, "memo")
+    need(not re.search("[\ud800-\udfff]", memo), "a memo has half of a surrogate pair")
+    need(len(memo.encode()) <= 256, "a memo is too long")
+    front = b"".join(sized("B", account) for account in accounts) + struct.pack(">Q", amount)
+    spelled = {"from": accounts[0], "to": accounts[1], "amount": str(amount), "memo": memo}
+    return (*accounts, amount), front, sized("H", memo), spelled
+
 def entry_of(source):
     """An entry from its JSON object. Members that are none of ours are not seen here: the spelling shows them."""
     verb, outcome, id_ = member(source, "verb"), member(source, "outcome"), member(source, "id")
@@ -276,20 +293,31 @@ def entry_of(source):
         json_ |= {"key_base64": b64(key), "value_base64": b64(value)}
         with suppress(ValueError):
             json_["key"] = key.decode("utf-8")
+    elif verb in ("transfer", "pending"):
+        arguments, front, behind, spelled = transfer_of(source)
+        json_, body = json_ | spelled, front + behind
+        if verb == "pending":
+            json_["timeout_ms"] = timeout = member(source, "timeout_ms", int)
+            need(1 <= timeout <= MAX_TIMEOUT, f"a timeout of {timeout} ms is not in 1 to {MAX_TIMEOUT}")
+            arguments, body = (*arguments, timeout), front + struct.pack(">Q", timeout) + behind
+    elif verb == "linked":
+        legs = [transfer_of(leg) for leg in member(source, "transfers", list)]
+        need(2 <= len(legs) <= 128, f"{len(legs)} linked transfers, not 2 to 128")
+        arguments, json_["transfers"] = (len(legs), [leg[0] for leg in legs]), [leg[3] for leg in legs]
+        body = struct.pack(">H", len(legs)) + b"".join(front + behind for _, front, behind, _ in legs)
+    elif verb in ("post", "void"):
+        json_["pending"] = pending = name(ACCOUNT, member(source, "pending"), "request id")
+        arguments, body = (pending,), sized("B", pending)
+        if verb == "post":
+            amount = decimal(member(source, "amount"), 0, I63, "the amount")  # 0: all of it
+            arguments, body, json_["amount"] = (pending, amount), body + struct.pack(">Q", amount), str(amount)
     else:
-        names = ["from", "to"] if verb == "transfer" else ["account"]
-        accounts = [name(ACCOUNT, member(source, key), "account name") for key in names]
-        json_ |= zip(names, accounts)
-        arguments, body = tuple(accounts), b"".join(sized("B", account) for account in accounts)
+        account = json_["account"] = name(ACCOUNT, member(source, "account"), "account name")
+        arguments, body = (account,), sized("B", account)
         if verb != "open":
             amount = decimal(member(source, "amount"), 1, I63, "the amount")
-            arguments = {"credit": ("world", *accounts), "debit": (*accounts, "world")}.get(verb, arguments) + (amount,)
+            arguments = (*(("world", account) if verb == "credit" else (account, "world")), amount)
             json_, body = json_ | {"amount": str(amount)}, body + struct.pack(">Q", amount)
-        if verb == "transfer":
-            json_["memo"] = memo = member(source, "memo")
-            need(not re.search("[\ud800-\udfff]", memo), "a memo has half of a surrogate pair")
-            need(len(memo.encode()) <= 256, "a memo is too long")
-            body += sized("H", memo)
     request = bytes([VERBS[verb]]) + sized("B", id_) + body
     return Entry(verb, id_, arguments, outcome, sized("I", request) + bytes([OUTCOMES.index(outcome)]), json_)
 
@@ -346,44 +374,128 @@ def block_of(line):
 
 # ---- What a request does
 
+class Held:
+    """A pending transfer."""
+    CODES = {"pending": 0, "posted": 1, "voided": 2, "expired": 3}
+    TOO_LATE = {"posted": "already_posted", "voided": "already_voided", "expired": "pending_expired"}
+
+    def __init__(self, source, target, amount, expires):
+        self.source, self.target, self.amount, self.expires = source, target, amount, expires
+        self.status, self.posted = "pending", 0
+
+    def value(self):
+        return (struct.pack(">BQ", self.CODES[self.status], self.expires) + sized("B", self.source)
+                + sized("B", self.target) + struct.pack(">QQ", self.amount, self.posted))
+
 class Bank:
     def __init__(self):
         self.balances, self.tree = {}, None
+        # By id; (end, id) of those whose money is held, in order; and how much that is, by account.
+        self.pendings, self.due, self.held = {}, [], {}
 
-    def execute(self, entry):
-        """Executes the request. Returns its outcome, and the accounts whose balance it set."""
+    def available(self, account):
+        return self.balances[account] - self.held.get(account, 0)
+
+    def refusal(self, source, target, amount):
+        """Why a transfer cannot be made, if it cannot."""
+        if source == target:
+            return "same_account"
+        if any(account not in self.balances and account != "world" for account in (source, target)):
+            return "unknown_account"
+        if source != "world" and self.available(source) < amount:
+            return "insufficient_funds"
+        return "balance_overflow" if self.balances.get(target, 0) + amount > I63 else None
+
+    def move(self, source, target, amount):
+        self.balances[source] = self.balances.get(source, 0) - amount
+        self.balances[target] = self.balances.get(target, 0) + amount
+        return "committed", (source, target), ()
+
+    def end(self, id_, status):
+        """The pending transfer holds its money no more."""
+        held = self.pendings[id_]
+        self.due.remove((held.expires, id_))
+        self.held[held.source] -= held.amount
+        held.status = status
+
+    def expire(self, time):
+        """What a block's time alone does. Returns the ids of the transfers that it ended."""
+        ended = [id_ for end, id_ in self.due[:MAX_EXPIRED] if end <= time]
+        for id_ in ended:
+            self.end(id_, "expired")
+        return ended
+
+    def linked(self, legs):
+        before, touched = dict(self.balances), []
+        for leg in legs:
+            refusal = self.refusal(*leg)
+            if refusal:
+                self.balances = before
+                return refusal, (), ()
+            touched += self.move(*leg)[1]
+        return "committed", touched, ()
+
+    def settle(self, entry, time):
+        """A post or a void."""
+        id_, *amount = entry.arguments
+        held = self.pendings.get(id_)
+        if held is None:
+            return "unknown_pending", (), ()
+        if held.status != "pending" or held.expires <= time:
+            return Held.TOO_LATE.get(held.status, "pending_expired"), (), ()
+        if entry.verb == "void":
+            self.end(id_, "voided")
+            return "committed", (), (id_,)
+        amount = amount[0] or held.amount
+        if amount > held.amount:
+            return "exceeds_pending", (), ()
+        if self.balances.get(held.target, 0) + amount > I63:
+            return "balance_overflow", (), ()
+        self.end(id_, "posted")
+        held.posted = amount
+        return *self.move(held.source, held.target, amount)[:2], (id_,)
+
+    def execute(self, entry, time):
+        """Executes the request in a block of this time. Returns its outcome, the accounts whose balance it set, and the
+        ids of the pending transfers that it made or ended."""
         if entry.verb == "put":
             key, value = entry.arguments
             self.tree = state_put(self.tree, state_leaf(H(b"raftbank/value/1\n" + key), value))
-            return "committed", ()
+            return "committed", (), ()
         if entry.verb == "open":
             account, = entry.arguments
             if account in self.balances or account == "world":
-                return "account_exists", ()
+                return "account_exists", (), ()
             self.balances[account] = 0
-            return "committed", (account,)
-        source, target, amount = entry.arguments
-        if source == target:
-            return "same_account", ()
-        if any(account not in self.balances and account != "world" for account in (source, target)):
-            return "unknown_account", ()
-        if source != "world" and self.balances[source] < amount:
-            return "insufficient_funds", ()
-        if self.balances.get(target, 0) + amount > I63:
-            return "balance_overflow", ()
-        self.balances[source] = self.balances.get(source, 0) - amount
-        self.balances[target] = self.balances.get(target, 0) + amount
-        return "committed", (source, target)
+            return "committed", (account,), ()
+        if entry.verb == "linked":
+            return self.linked(entry.arguments[1])
+        if entry.verb in ("post", "void"):
+            return self.settle(entry, time)
+        refusal = self.refusal(*entry.arguments[:3])
+        if refusal:
+            return refusal, (), ()
+        if entry.verb == "pending":
+            *transfer, timeout = entry.arguments
+            self.pendings[entry.id] = held = Held(*transfer, min(time + timeout, U64))
+            insort(self.due, (held.expires, entry.id))
+            self.held[held.source] = self.held.get(held.source, 0) + held.amount
+            return "committed", (), (entry.id,)
+        return self.move(*entry.arguments)
 
-    def root_after(self, entries):
-        """The state root after these, each of which must have its outcome."""
-        touched = set()
+    def root_after(self, entries, time):
+        """The state root after a block of this time with these, each of which must have its outcome."""
+        touched, changed = set(), set(self.expire(time))
         for index, entry in enumerate(entries):
-            outcome, accounts = self.execute(entry)
+            outcome, accounts, pendings = self.execute(entry, time)
             need(outcome == entry.outcome, f"request {index} ({entry.id}) is {outcome}, not {entry.outcome} as it says")
             touched.update(accounts)
+            changed.update(pendings)
         for account in touched:
             self.tree = state_put(self.tree, state_leaf(account_key(account), account_value(self.balances[account])))
+        for id_ in changed:
+            leaf_ = state_leaf(H(b"raftbank/pending/1\n" + id_.encode()), self.pendings[id_].value())
+            self.tree = state_put(self.tree, leaf_)
         return state_root(self.tree)
 
 # ---- Block 0
@@ -393,8 +505,9 @@ def check_genesis(header, entries):
     need((header.cluster_id, header.previous) == (ZEROS, ZEROS) and (header.term, header.nonce) == (0, 0)
          and header.proposer == "genesis", "cluster id, previous, term, nonce or proposer is not that of block 0")
     verbs = [entry.verb for entry in entries]
-    order = sorted(verbs, key=["put", "open", "credit", "transfer", "debit"].index)
-    need(verbs == order and verbs.count("put") == 1 and "debit" not in verbs, "the requests are not those of a block 0")
+    known = ["put", "open", "credit", "transfer"]
+    need(set(verbs) <= set(known) and verbs == sorted(verbs, key=known.index) and verbs.count("put") == 1,
+         "the requests are not those of a block 0")
     for index, entry in enumerate(entries):
         need(entry.id == f"genesis:{index}" and entry.outcome == "committed", f"request {index} is not as in a block 0")
         need(entry.json.get("memo", "") == "", "a transfer of block 0 has a memo")
@@ -614,6 +727,8 @@ def check_export(stream, cluster=None, keys=None, checkpoint=None):
     need(last, "the export is empty")
     need(not checkpoint or checkpoint.size <= log.size, "the export ends before the head of the checkpoint")
     need(sum(bank.balances.values()) == 0, "the sum of all balances is not 0")
+    need(all(bank.available(account) >= 0 for account in bank.held if account != "world"),
+         "an account holds more than it has")
     compared = "compared with the one given" if cluster else "NOT compared with one given from outside"
     contains = f"contains the {checkpoint.says()}" if checkpoint else "NOT compared with one: a cut end would not show"
     return f"""ok: each block follows from the one before
@@ -642,7 +757,7 @@ def check_block(last, header, entries, bank, ids):
         need(entry.id not in ids, f"the id {entry.id} is in the chain twice")
         ids.add(entry.id)
     need(tree.root() == header.transaction_root, "the transaction root is not that of the requests")
-    need(bank.root_after(entries) == header.state_root, "the state root is not that of the state after the block")
+    need(bank.root_after(entries, header.time_ms) == header.state_root, "the state root is not that of the state after the block")
 
 # ---- Commands
 

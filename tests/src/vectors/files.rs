@@ -57,24 +57,24 @@ pub fn manifest() -> Result<String> {
 
 /// Files and calls as they come up.
 #[derive(Default)]
-struct Made {
+pub(super) struct Made {
     files: Vec<File>,
     cases: Vec<Case>,
 }
 
 impl Made {
-    fn file(&mut self, name: &str, text: impl ToString) -> String {
+    pub(super) fn file(&mut self, name: &str, text: impl ToString) -> String {
         self.files.push(File { name: name.to_owned(), text: text.to_string() });
         name.to_owned()
     }
 
-    fn case(&mut self, exit: u8, why: &'static str, args: &[&str]) {
+    pub(super) fn case(&mut self, exit: u8, why: &'static str, args: &[&str]) {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         self.cases.push(Case { args, exit, why });
     }
 
     /// A file of this kind that is checked with `keys.txt`.
-    fn checked(&mut self, exit: u8, why: &'static str, kind: &str, name: &str, text: impl ToString) {
+    pub(super) fn checked(&mut self, exit: u8, why: &'static str, kind: &str, name: &str, text: impl ToString) {
         let name = self.file(name, text);
         self.case(exit, why, &[kind, &name, "--keys", "keys.txt"]);
     }
@@ -91,6 +91,7 @@ fn all() -> Result<(Vec<File>, Vec<Case>)> {
     receipts(&bank, &other, &mut made)?;
     balances(&bank, &mut made)?;
     consistency(&bank, &other, &mut made);
+    super::two_phase::all(&mut made)?;
     Ok((made.files, made.cases))
 }
 

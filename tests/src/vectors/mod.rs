@@ -2,6 +2,7 @@
 //! files whose every bit the tests flip. Made without chance: the same files each time.
 
 mod files;
+mod two_phase;
 
 use anyhow::{Context, Result};
 use raftbank_ledger::{
@@ -63,8 +64,12 @@ impl Bank {
     }
 
     fn push(&mut self, batch: Vec<Request>, number: u64) -> Result<()> {
+        self.push_at(batch, number, 2_000 + number)
+    }
+
+    fn push_at(&mut self, batch: Vec<Request>, number: u64, time_ms: u64) -> Result<()> {
         let mut state = self.states.last().context("a state")?.clone();
-        let executed = state.execute(batch, 2_000 + number);
+        let executed = state.execute(batch, time_ms);
         let proposer = NodeName::parse(if number < 4 { "n2" } else { "n3" })?;
         let header = executed.seal(&state, 3 + number / 4, proposer);
         let nonce = pow::mine(&header, 0, 1 << 20).context("a nonce")?;
