@@ -8,9 +8,9 @@ use raftbank_consensus::{Entry, Record, Write};
 use raftbank_ledger::{Account, Delta, State};
 use raftbank_store::{Batch, SledStore, StateWrite, Store};
 
-/// Rows that each block rewrites, as one with thousands of transfers does.
-const ROWS: usize = 8_000;
-const BLOCKS: u64 = 60;
+/// Rows that each block changes: so many that the store writes them back at once.
+const ROWS: usize = 45_000;
+const BLOCKS: u64 = 16;
 /// sled's page cache has 64 MiB, its pages take a few times their bytes in memory, and the allocator keeps some.
 const GROWTH_MIB_MAX: u64 = 128;
 
