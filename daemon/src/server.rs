@@ -25,7 +25,7 @@ use crate::driver::Ended;
 use crate::error::{EXIT_CORRUPT, Failure};
 use crate::genesis::Bank;
 use crate::loading::Loading;
-use crate::node::{Event, NONCES_INLINE, Node, NodeConfig};
+use crate::node::{AHEAD_REQUESTS_MIN, Event, NONCES_INLINE, Node, NodeConfig};
 use crate::runtime::clients::{Clients, READS_MAX, REPLAYS_MAX, VERIFICATIONS_MAX};
 use crate::runtime::diagnosis::{Around, LOOKS_MAX};
 use crate::runtime::disk::Disk;
@@ -249,6 +249,7 @@ fn node_config(
         incarnation: opened.meta.incarnation,
         rejoining: opened.meta.rejoining,
         nonces_inline: NONCES_INLINE,
+        ahead_requests_min: AHEAD_REQUESTS_MIN,
         signer,
         checkpoint_ms: config.checkpoints.interval_ms,
         software: SOFTWARE.to_owned(),

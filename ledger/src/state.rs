@@ -75,11 +75,16 @@ pub struct StateRows {
 impl Executed {
     /// The header of the block that does this, with nonce 0. Its time is the one with which it was executed.
     pub fn seal(&self, state: &State, term: u64, proposer: NodeName) -> Header {
+        self.seal_behind(state.tip.hash, state, term, proposer)
+    }
+
+    /// The same for a block behind one with this hash, which is not committed yet.
+    pub fn seal_behind(&self, previous: Hash, state: &State, term: u64, proposer: NodeName) -> Header {
         Header {
             version: HEADER_VERSION,
             cluster_id: state.cluster_id,
             height: self.height,
-            previous: state.tip.hash,
+            previous,
             term,
             proposer,
             time_ms: self.time_ms,
@@ -217,6 +222,18 @@ impl State {
         let mut executed = self.bank.run(place, &[], batch, None);
         executed.time_ms = time_ms;
         executed
+    }
+
+    /// The same as the block behind one that is executed and not committed yet.
+    pub fn execute_behind<R: Borrow<Request>>(
+        &self,
+        (header, executed): (&Header, &Executed),
+        batch: impl IntoIterator<Item = R>,
+        time_ms: u64,
+    ) -> Executed {
+        let time_ms = if planted!(TimeGoesBack) { time_ms } else { time_ms.max(header.time_ms) };
+        let place = Place::behind(&header.hash(), header.height + 1, time_ms);
+        self.bank.run(place, &[executed], batch, None)
     }
 
     /// Checks that a block is the next one and that its outcomes and its state root are those of our own execution.

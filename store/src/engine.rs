@@ -5,7 +5,8 @@
 //! - `flush()` is not durable on Linux, so it is followed by `sync_data()` on a handle of our own, opened once before
 //!   the first write, because a write-back error is reported once per open file description;
 //! - no more than [`UNSYNCED_BYTES_MAX`] are written between two syncs: sled reuses a segment once its successor was
-//!   *written*, and a power cut must not find the old copy overwritten while the new one is only in the page cache.
+//!   *written*, and a power cut must not find the old copy overwritten while the new one is only in the page cache;
+//! - what a batch has replaced in memory is freed by us: sled frees less than a large batch replaces.
 
 use crate::{counts, crashsafe, error::StoreError, quiet};
 use std::{
@@ -19,6 +20,11 @@ use std::{
 
 /// More written bytes than this force a sync in between; far below a segment.
 pub(crate) const UNSYNCED_BYTES_MAX: usize = 4 << 20;
+
+/// What became garbage two collections ago can be freed, hence some more than one; each frees at most 512 old pages.
+const COLLECTIONS_MIN: usize = 4;
+/// A row has some 40 bytes at least, so 512 of them more than this.
+const BYTES_PER_COLLECTION: usize = 4 << 10;
 
 /// How often and how long a lock on the folder is waited for: a predecessor that was killed or closed just now may
 /// still be letting go.
@@ -118,7 +124,9 @@ impl Engine {
     /// Applies one batch atomically. `bytes` is its size, about.
     pub fn apply(&mut self, batch: sled::Batch, bytes: usize) -> Result<(), StoreError> {
         self.make_room(bytes)?;
-        self.tree.guard("writing to", |db| db.apply_batch(batch))
+        self.tree.guard("writing to", |db| db.apply_batch(batch))?;
+        free_garbage(bytes);
+        Ok(())
     }
 
     /// Sets or removes one row.
@@ -262,6 +270,14 @@ fn remove_unfinished(sled_dir: &Path) -> Result<(), StoreError> {
 
 fn open_handle(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new().read(true).write(true).open(path).map_err(|error| StoreError::io("opening", path, error))
+}
+
+/// Frees the copies of pages that a batch of about so many bytes has replaced. sled leaves them to crossbeam-epoch, which
+/// frees at most 512 for every 128 calls into sled; a batch is one call and replaces a page for each of its rows.
+fn free_garbage(bytes: usize) {
+    for _ in 0..COLLECTIONS_MIN + bytes / BYTES_PER_COLLECTION {
+        crossbeam_epoch::pin().flush();
+    }
 }
 
 fn sync_handle(handle: &File, path: &Path) -> Result<(), StoreError> {

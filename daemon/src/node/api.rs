@@ -39,6 +39,9 @@ pub struct NodeConfig {
     pub rejoining: bool,
     /// Nonces tried at once, without the detour over [`Action::Mine`].
     pub nonces_inline: u64,
+    /// A leader executes its next block while the last one is on its way, if so many requests wait for it. With fewer it is
+    /// better to wait for more.
+    pub ahead_requests_min: usize,
     /// What this node signs heads of the log tree with.
     pub signer: SignerKey,
     /// How often a leader lets a new head be signed, in milliseconds; 0: never.

@@ -13,6 +13,18 @@ use super::{Action, Node};
 /// What [`NodeConfig::nonces_inline`](super::NodeConfig) should be: enough for difficulties up to about 10.
 pub const NONCES_INLINE: u64 = 4_096;
 
+/// What [`NodeConfig::ahead_requests_min`](super::NodeConfig) should be: some milliseconds of execution. Single requests
+/// of many clients stay far below it, and share one sync.
+pub const AHEAD_REQUESTS_MIN: usize = 1_024;
+
+/// A block that is executed on top of the one in flight. It is proposed once that is committed.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    header: Header,
+    executed: Executed,
+    waiters: Waiters,
+}
+
 /// A block that is executed and waits for its nonce.
 #[derive(Debug)]
 pub(super) struct Mining {
@@ -62,11 +74,23 @@ pub(super) struct Proposal {
 impl<E: Engine> Node<E> {
     /// Builds and proposes the next block if this node leads and none is in flight.
     pub(super) fn build_block(&mut self) {
-        while self.proposes()
-            && self.mining.is_none()
-            && !self.proposals.contains_key(&(self.applied + 1))
-            && !self.queue.is_empty()
+        if !self.proposes()
+            && let Some(ahead) = self.ahead.take()
         {
+            // It never will be proposed here.
+            self.queue_again(&ahead.waiters);
+        }
+        while self.proposes() && self.mining.is_none() {
+            if self.proposals.contains_key(&(self.applied + 1)) {
+                return self.execute_ahead();
+            }
+            if let Some(Ahead { header, executed, waiters }) = self.take_ahead() {
+                self.mine(header, executed, waiters);
+                continue;
+            }
+            if self.queue.is_empty() {
+                return;
+            }
             let calls = self.take_batch();
             if calls.is_empty() {
                 continue;
@@ -79,17 +103,79 @@ impl<E: Engine> Node<E> {
             for id in waiters.ids() {
                 self.place(id, Place::Mining);
             }
-            match pow::mine(&header, 0, self.config.nonces_inline) {
-                Some(nonce) => self.propose(Header { nonce, ..header }, executed, waiters),
-                None => {
-                    let job = self.next_job;
-                    self.next_job += 1;
-                    let header = Header { nonce: self.config.nonces_inline, ..header };
-                    self.actions.push(Action::Mine { job, header: header.clone() });
-                    self.mining = Some(Mining { job, header, executed, waiters });
-                }
+            self.mine(header, executed, waiters);
+        }
+    }
+
+    /// Looks for a nonce, and proposes the block if it finds one at once.
+    fn mine(&mut self, header: Header, executed: Executed, waiters: Waiters) {
+        match pow::mine(&header, 0, self.config.nonces_inline) {
+            Some(nonce) => self.propose(Header { nonce, ..header }, executed, waiters),
+            None => {
+                let job = self.next_job;
+                self.next_job += 1;
+                let header = Header { nonce: self.config.nonces_inline, ..header };
+                self.actions.push(Action::Mine { job, header: header.clone() });
+                self.mining = Some(Mining { job, header, executed, waiters });
             }
         }
+    }
+
+    /// While a block is being stored and agreed on, executes the next one on top of it, if much waits for it. It leaves this
+    /// node only once the block in flight is committed: if that comes to nothing, so does this.
+    fn execute_ahead(&mut self) {
+        let index = self.applied + 1;
+        if self.ahead.is_some() || self.ahead_of == index || self.waiting_requests() < self.config.ahead_requests_min {
+            return;
+        }
+        self.ahead_of = index;
+        if self.checked.len() != 1 {
+            return;
+        }
+        let calls = self.take_batch();
+        let below = self.checked.front().and_then(|checked| checked.block.as_ref());
+        let (header, below) = below.expect("the block in flight was executed here");
+        let time_ms = self.now.wall_ms;
+        let executed = self.state.execute_behind((header, below), self.requests_of(&calls), time_ms);
+        let previous = header.hash();
+        if executed.requests() == 0 {
+            // Repeats of what is in flight: answered once that is committed.
+            calls.iter().rev().for_each(|(id, _)| self.queue.push_front(*id));
+            return;
+        }
+        let proposer = self.config.names[usize::from(self.config.id.0)].clone();
+        let header = executed.seal_behind(previous, &self.state, self.term, proposer);
+        let waiters = Waiters { calls, decisions: executed.decisions.clone() };
+        for id in waiters.ids() {
+            self.place(id, Place::Mining);
+        }
+        self.ahead = Some(Ahead { header, executed, waiters });
+    }
+
+    /// How many requests wait, as far as it matters.
+    fn waiting_requests(&self) -> usize {
+        let mut waiting = 0;
+        for id in &self.queue {
+            waiting += match self.calls.get(id).map(|call| &call.kind) {
+                Some(Kind::Many(many)) => many.len(),
+                Some(_) => 1,
+                None => 0,
+            };
+            if waiting >= self.config.ahead_requests_min {
+                break;
+            }
+        }
+        waiting
+    }
+
+    /// The block that was executed ahead, if it stands on the tip. If not, its requests wait again.
+    fn take_ahead(&mut self) -> Option<Ahead> {
+        let ahead = self.ahead.take()?;
+        if ahead.header.previous == self.state.tip().hash && ahead.header.term == self.term {
+            return Some(ahead);
+        }
+        self.queue_again(&ahead.waiters);
+        None
     }
 
     /// Takes what fits into one block from the queue; what the applied state already knows is answered at once. A client's
@@ -163,6 +249,11 @@ impl<E: Engine> Node<E> {
 
     /// The node was deposed while it mined: nothing of this block ever left the node.
     pub(super) fn abandon_mining(&mut self) {
+        if let Some(ahead) = self.ahead.take() {
+            for id in ahead.waiters.ids() {
+                self.place(id, Place::Waiting);
+            }
+        }
         if let Some(mining) = self.mining.take() {
             self.actions.push(Action::CancelMine { job: mining.job });
             for id in mining.waiters.ids() {

@@ -40,7 +40,7 @@ impl<E: Engine> Node<E> {
     }
 
     fn block_in_flight(&self) -> bool {
-        !self.proposals.is_empty() || self.mining.is_some()
+        !self.proposals.is_empty() || self.mining.is_some() || self.ahead.is_some()
     }
 
     /// Somebody can take over, and answer what waits here. Never true for a single member.

@@ -40,7 +40,7 @@ use raftbank_proofs::VerifierKey;
 use raftbank_store::{Batch, StateWrite};
 
 pub use self::api::{Action, Event, LinkChange, NodeConfig, Notice, Now};
-pub use self::batch::NONCES_INLINE;
+pub use self::batch::{AHEAD_REQUESTS_MIN, NONCES_INLINE};
 
 use self::apply::{Checked, without_records};
 use self::batch::Proposal;
@@ -111,6 +111,10 @@ pub struct Node<E: Engine = Raft> {
     pending: BTreeMap<Account, Balance>,
     proposals: BTreeMap<u64, Proposal>,
     mining: Option<batch::Mining>,
+    /// The block behind the one that is in flight.
+    ahead: Option<batch::Ahead>,
+    /// The index in flight behind which a block was tried to be executed: once is enough.
+    ahead_of: u64,
     /// The index of the last proposal; the engine's next refusal speaks of it.
     proposing: Option<u64>,
     next_job: u64,
@@ -195,6 +199,8 @@ impl<E: Engine> Node<E> {
             pending: BTreeMap::new(),
             proposals: BTreeMap::new(),
             mining: None,
+            ahead: None,
+            ahead_of: 0,
             proposing: None,
             next_job: 1,
             reads: Reads::default(),

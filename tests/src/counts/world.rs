@@ -10,7 +10,7 @@ use raftbank_ledger::{Block, Genesis, Header};
 use raftbank_store::{Batch, Expected, FORMAT, Meta, Opened, Reader, SledReader, SledStore, Store};
 use raftbank_wire::api::{ApiReply, ApiRequest, ManyResult, WriteOutcome};
 use raftbankd::driver::{Driver, Load, Ports};
-use raftbankd::node::{Event as NodeEvent, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now};
+use raftbankd::node::{AHEAD_REQUESTS_MIN, Event as NodeEvent, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now};
 
 use super::tally::{Meter, Part, Tally};
 use crate::consensus_sim::Dice;
@@ -117,6 +117,7 @@ impl World {
             genesis: genesis.block()?,
             batch_requests_max: 8_192,
             nonces_inline: NONCES_INLINE,
+            ahead_requests_min: AHEAD_REQUESTS_MIN,
             checkpoint_ms: 100,
         };
         let mut world = Self {
@@ -365,6 +366,7 @@ fn member(dir: &Path, charter: &Charter, at: usize, now: Now) -> Result<Member> 
         incarnation: opened.meta.incarnation,
         rejoining: false,
         nonces_inline: charter.nonces_inline,
+        ahead_requests_min: charter.ahead_requests_min,
         signer: charter.signer(id, 0),
         checkpoint_ms: charter.checkpoint_ms,
         software: "counts".to_owned(),

@@ -30,6 +30,8 @@ pub struct Charter {
     pub batch_requests_max: usize,
     /// Nonces tried without the miner.
     pub nonces_inline: u64,
+    /// Requests that must wait for a block to be executed ahead.
+    pub ahead_requests_min: usize,
     /// How often new heads are signed.
     pub checkpoint_ms: u64,
 }
@@ -221,6 +223,7 @@ impl Machine {
             incarnation: opened.meta.incarnation,
             rejoining: opened.meta.rejoining,
             nonces_inline: charter.nonces_inline,
+            ahead_requests_min: charter.ahead_requests_min,
             signer: charter.signer(self.id, self.key_life),
             checkpoint_ms: charter.checkpoint_ms,
             software: "sim/0.2.0".to_owned(),

@@ -61,6 +61,7 @@ impl World {
             genesis: genesis.block().map_err(|error| Violation(error.to_string()))?,
             batch_requests_max: dice.pick(&[1, 2, 100]),
             nonces_inline: dice.pick(&[0, 1, 4_096, 4_096]),
+            ahead_requests_min: dice.pick(&[1, 3, usize::MAX]),
             checkpoint_ms: dice.pick(&[0, 50, 100, 100, 1_000]),
         };
         let sync_us = dice.pick(&[(200, 3_000), (200, 3_000), (5_000, 60_000)]);

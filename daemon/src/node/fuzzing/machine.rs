@@ -95,6 +95,7 @@ impl Machine {
             incarnation: self.incarnation,
             rejoining: opened.meta.rejoining,
             nonces_inline: self.nonces_inline,
+            ahead_requests_min: 2,
             signer: signer(self.id, &self.cluster),
             checkpoint_ms: 50,
             software: "test/0.2.0".into(),

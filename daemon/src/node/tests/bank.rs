@@ -7,7 +7,7 @@ use raftbank_ledger::{Account, Amount, Block, Genesis, NodeName, Operation, Requ
 use raftbank_proofs::{KeyKind, SignerKey, node_key_name};
 use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
 
-use crate::node::{Action, Event, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now};
+use crate::node::{AHEAD_REQUESTS_MIN, Action, Event, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now};
 
 const TICK_MS: u64 = 10;
 
@@ -54,6 +54,7 @@ pub fn config(id: usize, members: usize, incarnation: u64, rejoining: bool) -> N
         incarnation,
         rejoining,
         nonces_inline: NONCES_INLINE,
+        ahead_requests_min: AHEAD_REQUESTS_MIN,
         signer: signer(id, &genesis(members, 1)),
         checkpoint_ms: 100,
         software: "test/0.2.0".into(),

@@ -133,6 +133,7 @@ impl Bank {
             incarnation: self.incarnations[id],
             rejoining: opened.meta.rejoining,
             nonces_inline: NONCES_INLINE,
+            ahead_requests_min: 1,
             signer: SignerKey::new(&key, KeyKind::Node, &[id as u8 + 1; 32])?,
             checkpoint_ms: 100,
             software: self.software.get(&id).copied().unwrap_or("test/0.2.0").into(),
