@@ -10,7 +10,9 @@ use raftbank_ledger::{Block, Genesis, Header};
 use raftbank_store::{Batch, Expected, FORMAT, Meta, Opened, Reader, SledReader, SledStore, Store};
 use raftbank_wire::api::{ApiReply, ApiRequest, ManyResult, WriteOutcome};
 use raftbankd::driver::{Driver, Load, Ports};
-use raftbankd::node::{AHEAD_REQUESTS_MIN, Event as NodeEvent, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now};
+use raftbankd::node::{
+    AHEAD_REQUESTS_MIN, Event as NodeEvent, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now,
+};
 
 use super::tally::{Meter, Part, Tally};
 use crate::consensus_sim::Dice;

@@ -10,6 +10,7 @@ use raftbank_wire::retry::{Heard, Next, WriteRetry};
 
 use super::Violation;
 use super::event::Event;
+use super::many;
 use super::observe::violated;
 use super::requests;
 use super::world::World;
@@ -164,9 +165,15 @@ impl World {
         };
         let (node, copy) = (command.node, self.next_token);
         let left_ms = command.deadline_us.saturating_sub(self.now_us) / 1_000;
+        let timeout_ms = WriteRetry::timeout_ms(left_ms);
+        let together = self.dice.chance(300);
         let request = match &command.task {
+            Task::Write(request) | Task::Repeat(request, _) | Task::Reuse(request) if together => {
+                let old = self.clients[at].old.first().map(|(old, _)| old).filter(|old| old.id != request.id);
+                many::pack(request, old, timeout_ms)
+            }
             Task::Write(request) | Task::Repeat(request, _) | Task::Reuse(request) => {
-                ApiRequest::Write { request: request.encode(), timeout_ms: WriteRetry::timeout_ms(left_ms) }
+                ApiRequest::Write { request: request.encode(), timeout_ms }
             }
             Task::Read { request, .. } => request.clone(),
         };
@@ -229,6 +236,12 @@ impl World {
             return Ok(());
         }
         self.trace.line(self.now_us, format_args!("client {at} hears from {node:?}: {reply:?}"));
+        let reply = match self.clients[at].command.as_ref().map(|command| &command.task) {
+            Some(Task::Write(request) | Task::Repeat(request, _) | Task::Reuse(request)) => {
+                many::first(request, reply)?
+            }
+            Some(Task::Read { .. }) | None => reply,
+        };
         self.client_heard(at, Some(reply))
     }
 

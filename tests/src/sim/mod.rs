@@ -18,6 +18,7 @@ mod event;
 mod faults;
 mod heads;
 pub(crate) mod machine;
+mod many;
 mod observe;
 mod process;
 mod requests;

@@ -1,8 +1,10 @@
 //! Batches: one frame, one answer, an outcome for each request.
 
-use raftbank_ledger::{Operation, Request, RequestId};
+use raftbank_consensus::Role;
+use raftbank_ledger::{Amount, Operation, Request, RequestId};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, Many, ManyResult, WriteOutcome};
 
+use super::super::AHEAD_REQUESTS_MIN;
 use super::bank::{Bank, account, balance, credit, open, transfer};
 
 fn pack(requests: &[(&str, Operation)]) -> ApiRequest {
@@ -203,4 +205,74 @@ fn a_deposed_leader_sends_its_batches_on() {
     );
     bank.same_heads();
     assert_eq!(bank.nodes[leader].state().balance(&account("alice")), Some(6));
+}
+
+#[test]
+fn much_that_waits_is_executed_while_the_block_before_is_on_its_way() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    for node in 0..3 {
+        bank.held[node] = Some(Vec::new());
+    }
+    let first = bank.write(leader, "first", credit("alice", 7));
+    let ids: Vec<String> = (0..AHEAD_REQUESTS_MIN).map(|number| format!("r{number}")).collect();
+    let mut requests: Vec<(&str, Operation)> = ids.iter().map(|id| (id.as_str(), credit("alice", 1))).collect();
+    // A repeat of what is on its way, and what can only be paid once that is there.
+    requests.push(("first", credit("alice", 7)));
+    requests.push(("spend", Operation::Debit { account: account("alice"), amount: Amount::new(1_031).unwrap() }));
+    let second = bank.ask(leader, pack(&requests));
+    let third = bank.write(leader, "third", credit("alice", 1));
+    for _ in 0..20 {
+        for node in 0..3 {
+            for group in bank.held[node].replace(Vec::new()).unwrap() {
+                bank.event(node, super::Event::Synced { group });
+            }
+        }
+        bank.deliver();
+    }
+    assert!(matches!(&bank.replies[leader][&first], ApiReply::Written { height: 2, .. }));
+    let Some(ApiReply::WrittenMany { results }) = bank.replies[leader].get(&second) else { panic!() };
+    let [.., repeat, spend] = &results[..] else { panic!("{results:?}") };
+    assert_eq!(repeat, &at(WriteOutcome::Committed, 2, 0, true));
+    assert_eq!(spend, &at(WriteOutcome::Committed, 3, AHEAD_REQUESTS_MIN as u32, false));
+    assert!(matches!(&bank.replies[leader][&third], ApiReply::Written { height: 4, .. }));
+    bank.same_heads();
+    assert_eq!(bank.nodes[leader].state().balance(&account("alice")), Some(1));
+}
+
+#[test]
+fn what_was_executed_ahead_of_a_block_that_came_to_nothing_waits_for_the_next_leader() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    bank.isolate(leader);
+    let first = bank.ask(
+        leader,
+        ApiRequest::WriteMany {
+            requests: match pack(&[("first", credit("alice", 7))]) {
+                ApiRequest::WriteMany { requests, .. } => requests,
+                _ => unreachable!(),
+            },
+            timeout_ms: 30_000,
+        },
+    );
+    let ids: Vec<String> = (0..AHEAD_REQUESTS_MIN).map(|number| format!("r{number}")).collect();
+    let requests: Vec<(&str, Operation)> = ids.iter().map(|id| (id.as_str(), credit("alice", 1))).collect();
+    let ApiRequest::WriteMany { requests, .. } = pack(&requests) else { unreachable!() };
+    let second = bank.ask(leader, ApiRequest::WriteMany { requests, timeout_ms: 30_000 });
+    bank.run_ms(3_000);
+    // The others have a leader of their own by now, and a block in the place of this node's.
+    let others = (0..3).find(|node| *node != leader && bank.nodes[*node].role().0 == Role::Leader).unwrap();
+    bank.outcome(others, "other", credit("alice", 100));
+    bank.cut.clear();
+    bank.run_ms(6_000);
+    for token in [first, second] {
+        let reply = &bank.replies[leader][&token];
+        let ApiReply::WrittenMany { results } = reply else { panic!("{reply:?}") };
+        assert!(results.iter().all(|result| code(result) == "committed"));
+    }
+    bank.same_heads();
+    let sum = 107 + AHEAD_REQUESTS_MIN as i128;
+    assert_eq!(bank.nodes[leader].state().balance(&account("alice")), Some(sum));
 }
