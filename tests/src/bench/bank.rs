@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use raftbank_ledger::{Account, Amount, Operation, Request, RequestId};
-use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
+use raftbank_wire::api::{ApiReply, ApiRequest, Many, ManyResult, WriteOutcome};
 use raftbank_wire::client::Client;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::figures::{Measured, PATIENCE, Sample, Teller, drive};
 use super::host;
 use crate::cluster::{Cluster, Plan};
-use crate::load::{Fate, transfer, write};
+use crate::load::transfer;
 
 /// Accounts of every load, the peers' too.
 pub(crate) const ACCOUNTS: usize = 10_000;
@@ -30,8 +31,10 @@ pub(crate) const BATCH: usize = 8_000;
 pub(crate) const AMOUNT_MAX: u64 = 10;
 /// Clients of a crowd.
 pub(crate) const CROWD: usize = 64;
-/// Connections that share a batch; a node takes 1,024 requests at a time on each.
-const CONNECTIONS: usize = 8;
+/// Clients that send batches.
+const BATCHERS: usize = 4;
+/// More transfers a second than are packed for.
+const RATE_MAX: usize = 400_000;
 /// Deadline of each request.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -77,17 +80,9 @@ impl Bank {
             opened.push(Request::new(RequestId::parse(&format!("open-{number}"))?, open)?);
             paid.push(Request::new(RequestId::parse(&format!("pay-{number}"))?, pay)?);
         }
-        let clients = self.connections().await?;
-        send(&clients, opened).await?;
-        send(&clients, paid).await
-    }
-
-    async fn connections(&self) -> Result<Vec<Client>> {
-        let mut clients = Vec::new();
-        for _ in 0..CONNECTIONS {
-            clients.push(Client::connect(&self.socket, TIMEOUT).await?);
-        }
-        Ok(clients)
+        let client = Client::connect(&self.socket, TIMEOUT).await?;
+        send(&client, pack(&opened)?).await?;
+        send(&client, pack(&paid)?).await
     }
 
     /// Closed loop: each client has one request under way, at the leader if nothing else is said.
@@ -110,32 +105,49 @@ impl Bank {
         drive(tellers, time).await
     }
 
-    /// Batch after batch: all of one are sent at once, and the next when the last answer is there. The rate counts
-    /// transfers, and only the time from the first byte to the last answer.
+    /// Batches of so many clients, each of which sends its next one when the last is answered. They are packed before, so
+    /// that the clients take little from the servers. The rate counts transfers, the times whole batches.
     pub(crate) async fn batches(&mut self, time: Duration) -> Result<Sample> {
         let result = self.try_batches(time).await;
         result.with_context(|| format!("batches of {BATCH}\n{}", self.cluster.logs()))
     }
 
     async fn try_batches(&mut self, time: Duration) -> Result<Sample> {
-        let clients = self.connections().await?;
         let mut choice = self.choice("batch");
-        let (mut times, mut spent) = (Vec::new(), Duration::ZERO);
-        let until = Instant::now() + time;
-        // The first one warms up.
-        for number in 0_u32.. {
-            let requests: Vec<Request> = (0..BATCH).map(|_| choice.transfer(Load::Uniform)).collect::<Result<_>>()?;
-            let (begun, before) = (Instant::now(), host::own_processor_time()?);
-            send(&clients, requests).await?;
-            if number > 0 {
-                times.push(begun.elapsed());
-                spent += host::own_processor_time()?.saturating_sub(before);
-            }
-            if number > 0 && Instant::now() >= until {
-                break;
-            }
+        let most = BATCHERS + usize::try_from(time.as_millis())? * RATE_MAX / 1_000 / BATCH;
+        let packed: Vec<Vec<u8>> = (0..most).map(|_| choice.packed()).collect::<Result<_>>()?;
+        let packed = Arc::new(Mutex::new(packed));
+        let mut clients = JoinSet::new();
+        // The first batch of each warms up.
+        let ready = Arc::new(tokio::sync::Barrier::new(BATCHERS));
+        let (begun, spent) = (Arc::new(OnceLock::new()), host::own_processor_time()?);
+        for _ in 0..BATCHERS {
+            let client = Client::connect(&self.socket, TIMEOUT).await?;
+            let (packed, ready, begun) = (Arc::clone(&packed), Arc::clone(&ready), Arc::clone(&begun));
+            clients.spawn(async move {
+                let next = || packed.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                send(&client, next().context("a first batch")?).await?;
+                ready.wait().await;
+                let until = *begun.get_or_init(Instant::now) + time;
+                let mut times = Vec::new();
+                while Instant::now() < until
+                    && let Some(batch) = next()
+                {
+                    let sent = Instant::now();
+                    send(&client, batch).await?;
+                    times.push(sent.elapsed());
+                }
+                anyhow::Ok((times, Instant::now()))
+            });
         }
-        let all: Duration = times.iter().sum();
+        let (mut times, mut end) = (Vec::new(), Instant::now());
+        while let Some(client) = timeout_at(Instant::now() + PATIENCE, clients.join_next()).await? {
+            let (of_one, ended) = client??;
+            times.extend(of_one);
+            end = end.max(ended);
+        }
+        let all = end - *begun.get().context("a begin")?;
+        let spent = host::own_processor_time()?.saturating_sub(spent);
         let rate = (times.len() * BATCH) as f64 / all.as_secs_f64();
         let mut sample = Sample::new(times, rate)?;
         sample.client_cores = Some(spent.as_secs_f64() / all.as_secs_f64());
@@ -164,28 +176,14 @@ impl Bank {
 }
 
 /// Sends all at once, over all connections in turn, and waits until each is committed.
-async fn send(clients: &[Client], requests: Vec<Request>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    // When dropped, it ends what is left.
-    let mut flying = JoinSet::new();
-    for (request, client) in requests.into_iter().zip(clients.iter().cycle()) {
-        let client = client.clone();
-        flying.spawn(async move { write(&client, &request, TIMEOUT).await });
-    }
-    let answers = async {
-        while let Some(answer) = flying.join_next().await {
-            done(answer?)?;
-        }
-        Ok(())
-    };
-    timeout_at(deadline, answers).await.context("many requests take too long")?
-}
-
-/// A request was committed.
-fn done(fate: Fate) -> Result<()> {
-    match fate {
-        Fate::Acknowledged { outcome, .. } if outcome == "committed" => Ok(()),
-        other => bail!("a request was not committed: {other:?}"),
+async fn send(client: &Client, requests: Vec<u8>) -> Result<()> {
+    let timeout_ms = u32::try_from(TIMEOUT.as_millis())?;
+    match client.call(ApiRequest::WriteMany { requests, timeout_ms }, TIMEOUT).await? {
+        ApiReply::WrittenMany { results } => results.iter().try_for_each(|result| match result {
+            ManyResult::Written { outcome: WriteOutcome::Committed, duplicate: false, .. } => Ok(()),
+            other => bail!("a request of a batch was not committed: {other:?}"),
+        }),
+        other => bail!("a batch was not committed: {other:?}"),
     }
 }
 
@@ -197,6 +195,10 @@ struct Choice {
 }
 
 impl Choice {
+    fn packed(&mut self) -> Result<Vec<u8>> {
+        pack(&(0..BATCH).map(|_| self.transfer(Load::Uniform)).collect::<Result<Vec<_>>>()?)
+    }
+
     fn transfer(&mut self, load: Load) -> Result<Request> {
         self.count += 1;
         let step = self.rng.random_range(1..ACCOUNTS);
@@ -211,6 +213,14 @@ impl Choice {
         let amount = self.rng.random_range(1..=AMOUNT_MAX);
         transfer(&format!("{}-{}", self.prefix, self.count), &format!("a{from}"), &format!("a{to}"), amount)
     }
+}
+
+fn pack(requests: &[Request]) -> Result<Vec<u8>> {
+    let mut many = Many::default();
+    for request in requests {
+        ensure!(many.push(&request.encode()), "a batch is too large");
+    }
+    Ok(many.into_bytes())
 }
 
 /// One client.
