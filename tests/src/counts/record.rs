@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// A count that fell by more than this, and more than its tolerance, should be recorded anew: else it may grow again
-/// unseen.
-const FELL: f64 = 0.05;
+/// A count that its record exceeds by more than this part, and more than its tolerance, should be recorded anew: else it
+/// may grow again unseen.
+const FELL: f64 = 0.02;
 
 /// Counts per transfer, by name: load, who, what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -151,7 +151,7 @@ pub fn compare(recorded: &Counts, now: &Counts, skipped: impl Fn(&str) -> bool) 
 fn judge(before: f64, after: f64, tolerance: f64) -> Verdict {
     if after > before * (1.0 + tolerance) {
         Verdict::Grew
-    } else if after < before * (1.0 - tolerance.max(FELL)) {
+    } else if after * (1.0 + tolerance.max(FELL)) < before {
         Verdict::Fell
     } else {
         Verdict::Same
@@ -201,9 +201,17 @@ mod tests {
         let at = |part: f64| verdicts(&[(name, 100.0)], &[(name, 100.0 * (1.0 + part))]);
         assert_eq!(at(tolerance(name) * 0.9), [Verdict::Same]);
         assert_eq!(at(tolerance(name) * 1.1), [Verdict::Grew]);
-        assert_eq!(at(-0.04), [Verdict::Same]);
-        assert_eq!(at(-0.06), [Verdict::Fell]);
+        assert_eq!(at(-0.01), [Verdict::Same]);
+        assert_eq!(at(-0.03), [Verdict::Fell]);
         assert!(Verdict::Grew.fails() && !Verdict::Fell.fails() && !Verdict::Same.fails());
+    }
+
+    #[test]
+    fn what_has_a_wide_tolerance_falls_far_before_it_is_told() {
+        let name = "one at a time/node/bytes written";
+        assert_eq!(verdicts(&[(name, 100.0)], &[(name, 60.0)]), [Verdict::Same]);
+        assert_eq!(verdicts(&[(name, 100.0)], &[(name, 30.0)]), [Verdict::Fell]);
+        assert_eq!(verdicts(&[(name, 100.0)], &[(name, 300.0)]), [Verdict::Grew]);
     }
 
     #[test]
