@@ -21,6 +21,8 @@ use std::{
 /// More written bytes than this force a sync in between; far below a segment.
 pub(crate) const UNSYNCED_BYTES_MAX: usize = 4 << 20;
 
+/// Replaced pages are freed when batches of so many bytes have been applied.
+const REPLACED_BYTES_MAX: usize = 64 << 10;
 /// What became garbage two collections ago can be freed, hence some more than one; each frees at most 512 old pages.
 const COLLECTIONS_MIN: usize = 4;
 /// A row has some 40 bytes at least, so 512 of them more than this.
@@ -80,6 +82,8 @@ pub(crate) struct Engine {
     handle: File,
     handle_path: PathBuf,
     unsynced_bytes: usize,
+    /// Applied in batches since replaced pages were last freed.
+    replaced_bytes: usize,
     /// Written since the last sync.
     dirty: bool,
 }
@@ -110,6 +114,7 @@ impl Engine {
             handle,
             handle_path,
             unsynced_bytes: 0,
+            replaced_bytes: 0,
             dirty: true,
         };
         engine.sync()?;
@@ -125,7 +130,11 @@ impl Engine {
     pub fn apply(&mut self, batch: sled::Batch, bytes: usize) -> Result<(), StoreError> {
         self.make_room(bytes)?;
         self.tree.guard("writing to", |db| db.apply_batch(batch))?;
-        free_garbage(bytes);
+        self.replaced_bytes = self.replaced_bytes.saturating_add(bytes);
+        if self.replaced_bytes >= REPLACED_BYTES_MAX {
+            free_replaced(self.replaced_bytes);
+            self.replaced_bytes = 0;
+        }
         Ok(())
     }
 
@@ -272,9 +281,9 @@ fn open_handle(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new().read(true).write(true).open(path).map_err(|error| StoreError::io("opening", path, error))
 }
 
-/// Frees the copies of pages that a batch of about so many bytes has replaced. sled leaves them to crossbeam-epoch, which
+/// Frees the copies of pages that batches of about so many bytes have replaced. sled leaves them to crossbeam-epoch, which
 /// frees at most 512 for every 128 calls into sled; a batch is one call and replaces a page for each of its rows.
-fn free_garbage(bytes: usize) {
+fn free_replaced(bytes: usize) {
     for _ in 0..COLLECTIONS_MIN + bytes / BYTES_PER_COLLECTION {
         crossbeam_epoch::pin().flush();
     }
