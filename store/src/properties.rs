@@ -72,6 +72,13 @@ fn any_row() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         ("[a-z]{1,9}", any::<i128>()).prop_map(move |(name, balance)| {
             with_key(rows::named_key(rows::ACCOUNT, name.as_bytes()), &|key| rows::seal_balance(key, balance))
         }),
+        ("[a-z]{1,9}", any::<u64>(), 1_u64..9, 0_u8..4).prop_map(move |(name, expires_ms, amount, status)| {
+            let posted = if status == 1 { amount } else { 0 };
+            let bytes = [&[status][..], &expires_ms.to_be_bytes(), &[1, b'a', 1, b'b']].concat();
+            let bytes = [bytes, amount.to_be_bytes().to_vec(), u64::to_be_bytes(posted).to_vec()].concat();
+            let pending = raftbank_ledger::Pending::decode(&bytes).unwrap();
+            with_key(rows::named_key(rows::PENDING, name.as_bytes()), &|key| rows::seal_pending(key, &pending))
+        }),
         (vec(any::<u8>(), 1..9), vec(any::<u8>(), 0..40)).prop_map(move |(name, value)| {
             with_key(rows::named_key(rows::VALUE, &name), &|key| rows::seal(key, value.clone()))
         }),

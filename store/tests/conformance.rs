@@ -230,6 +230,7 @@ impl Model {
         assert_eq!(accounts, expected);
         let state = self.chain.state_at(self.applied);
         assert!(state.values().eq(stored.rows.values.iter().map(|(key, value)| (&key[..], &value[..]))));
+        assert_eq!(state.pendings().rows(), &stored.rows.pendings);
         assert!(state.ids().eq(stored.rows.ids.iter()));
     }
 
@@ -264,6 +265,7 @@ impl Model {
         assert!(opened.state.ids().eq(state.ids()));
         assert!(opened.state.accounts().eq(state.accounts()));
         assert!(opened.state.values().eq(state.values()));
+        assert_eq!(opened.state.pendings(), state.pendings());
     }
 }
 

@@ -456,6 +456,15 @@ proptest! {
             prop_assert!(executed.is_ok(), "{:?}", executed.err());
             checked.push((block.header.clone(), executed.unwrap()));
         }
+        // And so does a leader that executes each block before the one below it is committed.
+        let mut leader = fresh();
+        for pair in made.windows(2) {
+            let below = leader.check(&pair[0]).unwrap();
+            let requests = pair[1].entries.iter().map(|entry| &entry.request);
+            let ahead = leader.execute_behind((&pair[0].header, &below), requests, pair[1].header.time_ms);
+            prop_assert_eq!(ahead.state_root, pair[1].header.state_root);
+            leader.commit(below, &pair[0].header).unwrap();
+        }
         for (header, executed) in checked {
             follower.commit(executed, &header).unwrap();
         }

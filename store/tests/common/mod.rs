@@ -97,6 +97,23 @@ impl Chain {
         self.request(Operation::Open { account })
     }
 
+    /// A pending transfer that expires two blocks later, and one that is posted or voided by another request.
+    pub fn pending(&mut self) -> Vec<Request> {
+        let mut hold = |timeout_ms| {
+            let (from, to) = (Account::parse("alice").unwrap(), Account::parse("bob").unwrap());
+            let amount = Amount::new(2).unwrap();
+            self.request(Operation::Pending { from, to, amount, timeout_ms, memo: String::new() })
+        };
+        let (short, long) = (hold(2), hold(1_000));
+        let pending = long.id.clone();
+        let end = match self.next_id % 3 {
+            0 => return vec![short, long],
+            1 => Operation::Post { pending, amount: Amount::new(1).ok() },
+            _ => Operation::Void { pending },
+        };
+        vec![short, long, self.request(end)]
+    }
+
     fn request(&mut self, operation: Operation) -> Request {
         self.next_id += 1;
         Request { id: RequestId::parse(&format!("id-{}", self.next_id)).unwrap(), operation }
@@ -104,8 +121,12 @@ impl Chain {
 
     /// Appends a block of these requests.
     pub fn block(&mut self, term: Term, requests: Vec<Request>) -> Record {
+        self.block_at(term, requests, 2000 + self.last_index())
+    }
+
+    fn block_at(&mut self, term: Term, requests: Vec<Request>, time_ms: u64) -> Record {
         let mut state = self.links.last().unwrap().state.clone();
-        let executed = state.execute(requests, 2000);
+        let executed = state.execute(requests, time_ms);
         let header = executed.seal(&state, term, node());
         let block = Block { header, entries: executed.entries() };
         let delta = state.commit(executed, &block.header).unwrap();
@@ -130,8 +151,15 @@ impl Chain {
 
     /// Appends a block with a few small requests.
     pub fn small_block(&mut self, term: Term) -> Record {
-        let requests = vec![self.transfer("lunch"), self.open_account(), self.put("key", 20)];
+        let mut requests = vec![self.transfer("lunch"), self.open_account(), self.put("key", 20)];
+        requests.extend(self.pending());
         self.block(term, requests)
+    }
+
+    /// Such a block as version 0.1.0 made it.
+    fn old_block(&mut self, term: Term) -> Record {
+        let requests = vec![self.transfer("lunch"), self.open_account(), self.put("key", 20)];
+        self.block_at(term, requests, 2000)
     }
 
     /// Appends the no-op of a term.
@@ -232,7 +260,7 @@ pub fn older(dir: &Path, format: u32) -> Chain {
     let mut chain = Chain::new();
     chain.no_op(1);
     while chain.last_index() < 8 {
-        chain.small_block(1);
+        chain.old_block(1);
     }
     chain
 }

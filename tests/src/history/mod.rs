@@ -82,6 +82,8 @@ impl Attempt {
 pub enum Sight {
     /// A balance; `None`: there is no such account.
     Balance(String, Option<i128>),
+    /// A balance, and what is held of it.
+    Funds(String, i128, i128),
     /// All balances.
     Accounts(Vec<(String, i128)>),
     /// A value; `None`: there is no such key.
@@ -265,6 +267,10 @@ fn seen(view: &View, replay: &Replay) -> Result<(), Violation> {
     }
     let expected = match &view.sight {
         Sight::Balance(account, _) => Sight::Balance(account.clone(), replay.model.balance_at(account, height)),
+        Sight::Funds(account, ..) => {
+            let balance = replay.model.balance_at(account, height).unwrap_or(0);
+            Sight::Funds(account.clone(), balance, replay.model.held_at(account, height))
+        }
         Sight::Accounts(_) => Sight::Accounts(replay.model.accounts_at(height)),
         Sight::Value(key, _) => Sight::Value(key.clone(), replay.model.value_at(key, height)),
     };

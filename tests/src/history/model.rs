@@ -19,6 +19,7 @@ pub struct Model {
     accounts: BTreeMap<String, Times<i128>>,
     values: BTreeMap<Vec<u8>, Times<Vec<u8>>>,
     holds: BTreeMap<String, Hold>,
+    held: BTreeMap<String, Times<i128>>,
     height: u64,
     time_ms: u64,
     sum: i128,
@@ -104,6 +105,7 @@ impl Model {
                 let expires_ms = self.time_ms.saturating_add(*timeout_ms);
                 let hold = Hold { from: from.to_owned(), to: to.to_owned(), amount, expires_ms, ended: None };
                 self.holds.insert(request.id.as_str().to_owned(), hold);
+                self.hold(from, amount);
                 "committed"
             }
             Operation::Post { pending, amount } => {
@@ -165,8 +167,20 @@ impl Model {
     fn end(&mut self, id: &str, told: &'static str) -> &'static str {
         if let Some(hold) = self.holds.get_mut(id) {
             hold.ended = Some(told);
+            let (from, amount) = (hold.from.clone(), hold.amount);
+            self.hold(&from, -amount);
         }
         "committed"
+    }
+
+    fn hold(&mut self, account: &str, change: i128) {
+        let held = self.held_at(account, self.height) + change;
+        set_at(self.held.entry(account.to_owned()).or_default(), self.height, held);
+    }
+
+    /// What the account held for pending transfers at a height.
+    pub fn held_at(&self, account: &str, height: u64) -> i128 {
+        self.held.get(account).and_then(|times| at(times, height)).unwrap_or(0)
     }
 
     fn post(&mut self, id: &str, amount: Option<i128>) -> &'static str {

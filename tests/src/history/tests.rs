@@ -19,6 +19,10 @@ fn transfer(id: &str, from: &str, to: &str, amount: u64) -> Request {
 
 /// Block 1: x pays 30 of a's 100 to b, y is refused. Block 2: z pays 10 back.
 fn chain() -> Vec<Vec<u8>> {
+    chain_of(vec![vec![transfer("x", "a", "b", 30), transfer("y", "a", "b", 1_000)], vec![transfer("z", "b", "a", 10)]])
+}
+
+fn chain_of(blocks: Vec<Vec<Request>>) -> Vec<Vec<u8>> {
     let open = |name| GenesisAccount { name: account(name), balance: 100 };
     let genesis = Genesis {
         name: "test".to_owned(),
@@ -32,9 +36,7 @@ fn chain() -> Vec<Vec<u8>> {
     let genesis = genesis.block().unwrap();
     let (mut state, _) = State::new(&genesis).unwrap();
     let mut chain = vec![genesis.encode()];
-    for requests in
-        [vec![transfer("x", "a", "b", 30), transfer("y", "a", "b", 1_000)], vec![transfer("z", "b", "a", 10)]]
-    {
+    for requests in blocks {
         let executed = state.execute(requests, 5);
         let header = executed.seal(&state, 1, NodeName::parse("n1").unwrap());
         let header = Header { nonce: pow::mine(&header, 0, 1 << 20).unwrap(), ..header };
@@ -135,4 +137,21 @@ fn a_chain_that_does_not_execute_is_no_witness() {
     let mut shuffled = good;
     shuffled.swap(1, 2);
     assert!(judge(&shuffled, &History::default()).is_err());
+}
+
+#[test]
+fn what_is_held_is_judged_too() {
+    let (from, to) = (account("a"), account("b"));
+    let amount = Amount::new(25).unwrap();
+    let operation = Operation::Pending { from, to, amount, timeout_ms: 9, memo: String::new() };
+    let pending = Request { id: RequestId::parse("p").unwrap(), operation };
+    let chain = chain_of(vec![vec![pending, transfer("x", "a", "b", 80), transfer("y", "a", "b", 75)]]);
+    let funds = |balance, held| view((50, 60), true, 1, Sight::Funds("a".to_owned(), balance, held));
+    let told = |view| {
+        let attempts = [("p", 0, "committed"), ("x", 1, "insufficient_funds"), ("y", 2, "committed")];
+        let attempts = attempts.map(|(id, index, outcome)| acknowledged(id, (10, 20), (1, index), outcome)).to_vec();
+        judge(&chain, &History { attempts, views: vec![view] })
+    };
+    assert!(told(funds(25, 25)).is_ok(), "{:?}", told(funds(25, 25)).err());
+    assert!(told(funds(25, 0)).is_err() && told(funds(50, 25)).is_err());
 }

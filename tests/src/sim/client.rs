@@ -404,6 +404,7 @@ impl World {
     ) -> Result<(), Violation> {
         let (height, sight) = match reply {
             ApiReply::Balance { account, balance, height, .. } => (height, Sight::Balance(account, Some(balance))),
+            ApiReply::Funds { account, balance, held, height, .. } => (height, Sight::Funds(account, balance, held)),
             ApiReply::Accounts { height, accounts } => (height, Sight::Accounts(accounts)),
             ApiReply::Value { key, value, height } => (height, Sight::Value(key, Some(value))),
             ApiReply::Failed { kind: FailKind::Refused | FailKind::NotExecuted | FailKind::Unknown, .. } => {

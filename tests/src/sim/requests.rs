@@ -103,6 +103,7 @@ pub fn read(dice: &mut Dice, local: bool, timeout_ms: u32) -> ApiRequest {
     match dice.below(10) {
         0..2 => ApiRequest::Accounts { local, timeout_ms },
         2..4 => ApiRequest::Get { key: format!("k{}", dice.below(KEYS)).into_bytes(), local, timeout_ms },
+        4..7 => ApiRequest::Funds { account: any_account(dice).as_str().to_owned(), local, timeout_ms },
         _ => ApiRequest::Balance { account: any_account(dice).as_str().to_owned(), local, timeout_ms },
     }
 }
