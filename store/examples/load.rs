@@ -79,12 +79,11 @@ fn write(dir: &Path, requests: u64, blocks: u64, sync_every: u64, accounts: u64)
         let batch: Vec<Request> = if index <= opening {
             let from = (index - 1) * 8_000;
             (from..accounts.min(from + 8_000))
-                .map(|account| {
+                .flat_map(|account| {
                     let operation = Operation::Credit { account: name(account), amount: Amount::new(1 << 40).unwrap() };
                     let open = Operation::Open { account: name(account) };
                     [(format!("o-{account}"), open), (format!("c-{account}"), operation)]
                 })
-                .flatten()
                 .map(|(id, operation)| Request { id: RequestId::parse(&id).unwrap(), operation })
                 .collect()
         } else {
