@@ -2,14 +2,13 @@
 //!
 //!     cargo run --release -p raftbank-store --example measure -- sync
 //!     cargo run --release -p raftbank-store --example measure -- growth
-//!     cargo run --release -p raftbank-store --example measure -- log
 //!
 //! It works in a folder for temporary files (`TMPDIR`; a RAM disk there gives meaningless figures).
 #![allow(clippy::unwrap_used)]
 
 use raftbank_consensus::{Entry, HardState, Record, Write};
-use raftbank_ledger::{Account, Amount, Block, Delta, Genesis, NodeName, Operation, Request, RequestId, State};
-use raftbank_store::{Batch, Expected, FORMAT, Meta, SledStore, StateWrite, Store, Tuning};
+use raftbank_ledger::{Block, Genesis, NodeName};
+use raftbank_store::{Batch, Expected, FORMAT, Meta, SledStore, Store, Tuning};
 use std::{
     fs::{File, OpenOptions},
     io::Write as _,
@@ -24,9 +23,8 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("sync") => sync(),
         Some("growth") => growth(),
-        Some("log") => log(),
         _ => {
-            eprintln!("usage: measure sync|growth|log");
+            eprintln!("usage: measure sync|growth");
             std::process::exit(2);
         }
     }
@@ -77,83 +75,6 @@ fn growth() {
             );
         }
     }
-}
-
-/// Real blocks, each written and synced with the results of the one before, as a node does: into one folder with the rows
-/// of the log tree and one without, a few blocks in turn, so that both have the same share of whatever else is going on.
-/// Then, how long the one without them takes to open as a folder of format 1: once to build them, and once more.
-fn log() {
-    const BLOCKS: u64 = 10_000;
-    println!("| requests | blocks | without | with | ratio | on disk without | with | open and build | open |");
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-    for requests in [1, 20] {
-        let chain = chain(BLOCKS, requests);
-        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let mut stores = [0, 1].map(|with: usize| store(&dirs[with].path().join("data"), Tuning::default()));
-        let mut took = [0.0; 2];
-        for part in chain[1..].chunks(50) {
-            for with in [0, 1] {
-                let start = Instant::now();
-                for (record, delta) in part {
-                    let mut delta = delta.clone();
-                    if with == 0 {
-                        delta.log.clear();
-                    }
-                    let index = record.index;
-                    let splice = Write::Splice { from: index, records: vec![record.clone()] };
-                    let result = StateWrite { index, term: 1, height: Some(index), delta: Some(delta) };
-                    stores[with]
-                        .write(&Batch { writes: vec![splice], state: vec![result], ..Batch::default() })
-                        .unwrap();
-                    stores[with].sync().unwrap();
-                }
-                took[with] += start.elapsed().as_secs_f64();
-            }
-        }
-        for store in stores {
-            store.close().unwrap();
-        }
-        let [without, with] = took.map(|took| BLOCKS as f64 / took);
-        let size = dirs.each_ref().map(|dir| std::fs::metadata(dir.path().join("data/sled/db")).unwrap().len() >> 10);
-        let old = dirs[0].path().join("data");
-        let mut meta = std::fs::read(old.join("meta")).unwrap();
-        meta[11] = 1;
-        let body = meta.len() - 4;
-        let crc = crc32fast::hash(&meta[..body]);
-        meta[body..].copy_from_slice(&crc.to_be_bytes());
-        std::fs::write(old.join("meta"), meta).unwrap();
-        let [build, open] = [(); 2].map(|()| {
-            let start = Instant::now();
-            drop(SledStore::open(&old, &identity().1).unwrap());
-            start.elapsed().as_secs_f64()
-        });
-        println!(
-            "| {requests} | {BLOCKS} | {without:.0}/s | {with:.0}/s | {:.3} | {} KiB | {} KiB | {build:.2} s | {open:.2} s |",
-            with / without,
-            size[0],
-            size[1],
-        );
-    }
-}
-
-/// Blocks of so many transfers each, and what they change; block 0 first.
-fn chain(blocks: u64, requests: u64) -> Vec<(Record, Delta)> {
-    let (block, expected) = identity();
-    let (mut state, delta) = State::new(&block).unwrap();
-    let mut chain = vec![(Record { index: 0, term: 0, entry: Some(Entry::from(block.encode())) }, delta)];
-    for index in 1..=blocks {
-        let request = |number: u64| {
-            let (account, amount) = (Account::parse("a").unwrap(), Amount::new(number).unwrap());
-            let operation = Operation::Credit { account, amount };
-            Request { id: RequestId::parse(&format!("id-{index}-{number}")).unwrap(), operation }
-        };
-        let executed = state.execute((1..=requests).map(request), index);
-        let header = executed.seal(&state, 1, expected.node.clone());
-        let block = Block { header, entries: executed.entries() };
-        let delta = state.commit(executed, &block.header).unwrap();
-        chain.push((Record { index, term: 1, entry: Some(Entry::from(block.encode())) }, delta));
-    }
-    chain
 }
 
 fn rate(mut work: impl FnMut(u64)) -> f64 {

@@ -49,11 +49,9 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::AccountsDropRow
         | Bug::LateAnswerTaken
         | Bug::GiveBackTrusted => &[Bank, Node],
-        Bug::AppliedIndexApart
-        | Bug::StateRowsWithoutPlace
-        | Bug::ReplaySkipped
-        | Bug::MarkNotChecked
-        | Bug::SyncDoesNothing => &[Bank, Store],
+        Bug::AppliedIndexApart | Bug::StateRowsWithoutPlace | Bug::MarkNotChecked | Bug::SyncDoesNothing => {
+            &[Bank, Store]
+        }
         // No simulated node tells lies, and no simulated client looks at these.
         Bug::ZeroAccepted
         | Bug::NonceNotVerified
@@ -67,7 +65,8 @@ pub fn hunters(bug: Bug) -> &'static [Hunter] {
         | Bug::StaleTimeoutNow
         | Bug::LeavesWithoutHandover => &[Node],
         // The simulators have a disk of their own, and a driver of syncs.
-        Bug::DamageTakenForTornTail | Bug::DurableBeforeSync | Bug::CutTailVerifies => &[Store],
+        // And consensus brings back what a start does not execute again.
+        Bug::DamageTakenForTornTail | Bug::ReplaySkipped | Bug::DurableBeforeSync | Bug::CutTailVerifies => &[Store],
         Bug::TypoHeals | Bug::PartitionLeaks => &[Relay],
     }
 }
