@@ -56,6 +56,18 @@ deb:
 systemd *arguments:
     tests/systemd/run {{arguments}}
 
+# What a transfer costs in hashes, allocations, syncs, bytes, frames and instructions, against the record (valgrind)
+counts:
+    tests/counts/run
+
+# Record these counts anew
+counts-record:
+    tests/counts/run --record
+
+# Banks of growing size, their figures and plots: an hour
+growth:
+    tests/growth/run
+
 # In rounds, beside etcd and PostgreSQL where they are installed: `just bench --runs 5 --seconds 5`
 bench *arguments:
     tests/bench/run {{arguments}}
