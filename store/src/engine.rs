@@ -130,21 +130,29 @@ impl Engine {
     pub fn apply(&mut self, batch: sled::Batch, bytes: usize) -> Result<(), StoreError> {
         self.make_room(bytes)?;
         self.tree.guard("writing to", |db| db.apply_batch(batch))?;
-        self.replaced_bytes = self.replaced_bytes.saturating_add(bytes);
-        if self.replaced_bytes >= REPLACED_BYTES_MAX {
-            free_replaced(self.replaced_bytes);
-            self.replaced_bytes = 0;
-        }
+        self.replaced(bytes);
         Ok(())
     }
 
     /// Sets or removes one row.
     pub fn change(&mut self, key: &[u8], value: Option<Vec<u8>>) -> Result<(), StoreError> {
-        self.make_room(key.len() + value.as_ref().map_or(0, Vec::len))?;
+        let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
+        self.make_room(bytes)?;
         self.tree.guard("writing to", |db| match value {
             Some(value) => db.insert(key, value).map(drop),
             None => db.remove(key).map(drop),
-        })
+        })?;
+        self.replaced(bytes);
+        Ok(())
+    }
+
+    /// Lets sled free the pages that so many bytes have replaced, now and then.
+    fn replaced(&mut self, bytes: usize) {
+        self.replaced_bytes = self.replaced_bytes.saturating_add(bytes);
+        if self.replaced_bytes >= REPLACED_BYTES_MAX {
+            free_replaced(self.replaced_bytes);
+            self.replaced_bytes = 0;
+        }
     }
 
     /// Syncs first if so many bytes more would be too many.

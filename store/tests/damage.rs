@@ -267,14 +267,19 @@ fn damage_below_the_mark_or_before_good_records_is_never_cut() {
     // A damaged record above the mark, with a good one after it.
     let dir = base.path().join("hole");
     let mut chain = folder(&dir);
-    let mark = fs::read(dir.join("mark")).unwrap();
+    let clean = fs::read(dir.join("mark")).unwrap();
+    let mark;
     {
         let (mut store, _reader, _) = open(&dir).unwrap();
+        mark = fs::read(dir.join("mark")).unwrap();
         chain.small_block(2);
         chain.small_block(2);
         store.write(&chain.append_batch(31)).unwrap();
         store.close().unwrap();
     }
+    // The mark of a clean stop says that nothing followed.
+    fs::write(dir.join("mark"), clean).unwrap();
+    assert!(corrupt(&dir).contains("not of the same time"));
     fs::write(dir.join("mark"), mark).unwrap();
     tamper(&dir, |db| {
         db.insert(record_key(31, 0), vec![1; 60]).unwrap();

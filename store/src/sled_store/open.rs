@@ -90,14 +90,6 @@ pub(super) fn open(
             end.last_index, promised.last_index
         ));
     }
-    if promised.closed && end.last_index > promised.last_index {
-        // After a clean stop the next start rewrites the mark before anything else.
-        notes.push(format!(
-            "the high-water mark is an older one: it says that the node stopped cleanly at record {}, and the log reaches \
-             record {}",
-            promised.last_index, end.last_index
-        ));
-    }
     // What was known to be committed is executed again before anybody sees the state: it was shown before.
     let mut shared = Shared {
         reach: Reach { last_index: end.last_index, applied: stored.index, height: stored.tip.height },
@@ -325,6 +317,14 @@ fn check_promises(
         return Err(tree.corrupt(format!(
             "term {} with vote {:?} was promised, but term {} with vote {vote:?} is stored: promises were lost",
             promised.term, promised.vote, hard.term
+        )));
+    }
+    // After a clean stop the next start rewrites the mark before anything else.
+    if promised.closed && (end.last_index > promised.last_index || hard.term > promised.term) {
+        return Err(tree.corrupt(format!(
+            "the node stopped cleanly at record {} in term {}, but the log reaches record {}, and the term is {}: mark and \
+             log are not of the same time or node",
+            promised.last_index, promised.term, end.last_index, hard.term
         )));
     }
     if end.last_index < promised.last_index {
