@@ -47,6 +47,8 @@ pub trait Ports {
     fn mine(&mut self, job: u64, header: Header) -> Option<Event>;
     /// The result of this job is no longer wanted.
     fn cancel_mine(&mut self, job: u64);
+    /// Answered by [`Event::Gathered`] a moment later.
+    fn gather(&mut self, turn: u64);
     /// Logs.
     fn notice(&mut self, notice: Notice);
 }
@@ -119,6 +121,7 @@ impl Driver {
                 }
                 Action::Mine { job, header } => self.events.extend(ports.mine(job, header)),
                 Action::CancelMine { job } => ports.cancel_mine(job),
+                Action::Gather { turn } => ports.gather(turn),
                 Action::Notice(notice) => ports.notice(notice),
                 Action::Stop { exit_code, reason } => return Some(Ended { exit_code, reason }),
             }

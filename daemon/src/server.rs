@@ -25,10 +25,11 @@ use crate::driver::Ended;
 use crate::error::{EXIT_CORRUPT, Failure};
 use crate::genesis::Bank;
 use crate::loading::Loading;
-use crate::node::{AHEAD_REQUESTS_MIN, Event, NONCES_INLINE, Node, NodeConfig};
+use crate::node::{AHEAD_REQUESTS_MIN, Event, GATHER_CALLS_MIN, NONCES_INLINE, Node, NodeConfig};
 use crate::runtime::clients::{Clients, READS_MAX, REPLAYS_MAX, VERIFICATIONS_MAX};
 use crate::runtime::diagnosis::{Around, LOOKS_MAX};
 use crate::runtime::disk::Disk;
+use crate::runtime::gather::Gather;
 use crate::runtime::loader::Loader;
 use crate::runtime::miner::Miner;
 use crate::runtime::{self, Report, Runtime};
@@ -183,6 +184,7 @@ async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, b
     let disk = Disk::start(store).map_err(spawned("store"))?;
     let loader = start_loader(reader.clone(), reports.clone()).map_err(spawned("reading"))?;
     let miner = start_miner(reports.clone()).map_err(spawned("mining"))?;
+    let gather = start_gather(reports.clone()).map_err(spawned("gathering"))?;
 
     let hello = Hello {
         cluster_id: bank.cluster_id.0,
@@ -206,6 +208,7 @@ async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, b
         disk,
         loader,
         miner,
+        gather,
         link,
         link_events,
         incoming,
@@ -250,6 +253,7 @@ fn node_config(
         rejoining: opened.meta.rejoining,
         nonces_inline: NONCES_INLINE,
         ahead_requests_min: AHEAD_REQUESTS_MIN,
+        gather_calls_min: GATHER_CALLS_MIN,
         signer,
         checkpoint_ms: config.checkpoints.interval_ms,
         software: SOFTWARE.to_owned(),
@@ -286,6 +290,10 @@ fn start_miner(reports: mpsc::Sender<Report>) -> std::io::Result<Miner> {
         // The loop has ended if nobody listens.
         let _ = reports.blocking_send(Report::Event(Event::Mined { job, nonce }));
     })
+}
+
+fn start_gather(reports: mpsc::Sender<Report>) -> std::io::Result<Gather> {
+    Gather::start(move |turn| reports.blocking_send(Report::Event(Event::Gathered { turn })).is_ok())
 }
 
 /// Says who this is, and checks that the chain's ends are readable.

@@ -42,6 +42,8 @@ pub struct NodeConfig {
     /// A leader executes its next block while the last one is on its way, if so many requests wait for it. With fewer it is
     /// better to wait for more.
     pub ahead_requests_min: usize,
+    /// Fewest clients of this node, answered by one block, for whose next requests the next block waits a moment.
+    pub gather_calls_min: usize,
     /// What this node signs heads of the log tree with.
     pub signer: SignerKey,
     /// How often a leader lets a new head be signed, in milliseconds; 0: never.
@@ -111,6 +113,11 @@ pub enum Event {
         /// The nonce; `None` if the search ended without one.
         nonce: Option<u64>,
     },
+    /// The time of [`Action::Gather`] is over.
+    Gathered {
+        /// As asked.
+        turn: u64,
+    },
     /// Stop cleanly: finish the block in flight, hand the leadership over, see this node's clients answered, then
     /// [`Action::Stop`] with exit code 0; within two seconds.
     Shutdown,
@@ -133,6 +140,12 @@ pub enum Action {
         group: Option<u64>,
         /// What to write.
         batch: Batch,
+    },
+    /// Answer with [`Event::Gathered`] a moment later: long enough that clients which were answered just now may have asked
+    /// again, short beside a sync.
+    Gather {
+        /// To be repeated in the answer.
+        turn: u64,
     },
     /// Read records from the store and answer with [`Event::Loaded`].
     Load {

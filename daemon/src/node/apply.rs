@@ -6,7 +6,7 @@ use raftbank_ledger::{Account, Balance, Block, Executed, Header, Violation};
 use raftbank_store::StateWrite;
 
 use super::batch::Proposal;
-use super::calls::{Kind, decided};
+use super::calls::{Kind, Origin, decided};
 use super::many;
 use super::{Action, Node, Notice};
 
@@ -190,19 +190,25 @@ impl<E: Engine> Node<E> {
             // Another record stands there for ever: that block is in no chain and its requests are free again.
             return self.queue_again(&proposal.waiters);
         }
-        self.answer_waiters_of(&proposal);
+        let answered = self.answer_waiters_of(&proposal);
+        self.gather(answered);
     }
 
-    /// Tells those who wait for a block what became of their requests.
-    pub(super) fn answer_waiters_of(&mut self, proposal: &Proposal) {
+    /// Tells those who wait for a block what became of their requests. Returns how many of this node's own clients were
+    /// answered.
+    pub(super) fn answer_waiters_of(&mut self, proposal: &Proposal) -> usize {
+        let mut answered = 0;
         for (id, decisions) in proposal.waiters.each() {
-            let reply = match (self.calls.get(&id).map(|call| &call.kind), decisions) {
+            let call = self.calls.get(&id);
+            answered += usize::from(call.is_some_and(|call| matches!(call.origin, Origin::Client { .. })));
+            let reply = match (call.map(|call| &call.kind), decisions) {
                 (Some(Kind::Write(request)), [decision]) => decided(request, proposal.height, decision),
                 (Some(Kind::Many(batch)), decisions) => many::answer(batch.results(proposal.height, decisions)),
                 _ => continue, // its deadline has passed
             };
             self.finish(id, reply);
         }
+        answered
     }
 }
 

@@ -17,6 +17,9 @@ pub const NONCES_INLINE: u64 = 4_096;
 /// of many clients stay far below it, and share one sync.
 pub const AHEAD_REQUESTS_MIN: usize = 1_024;
 
+/// What [`NodeConfig::gather_calls_min`](super::NodeConfig) should be: with fewer clients a wait costs more than it saves.
+pub const GATHER_CALLS_MIN: usize = 8;
+
 /// A block that is executed on top of the one in flight. It is proposed once that is committed.
 #[derive(Debug)]
 pub(super) struct Ahead {
@@ -88,9 +91,10 @@ impl<E: Engine> Node<E> {
                 self.mine(header, executed, waiters);
                 continue;
             }
-            if self.queue.is_empty() {
+            if self.queue.is_empty() || self.gathering.is_some_and(|(_, enough)| self.queue.len() < enough) {
                 return;
             }
+            self.gathering = None;
             let calls = self.take_batch();
             if calls.is_empty() {
                 continue;
@@ -150,6 +154,26 @@ impl<E: Engine> Node<E> {
             self.place(id, Place::Mining);
         }
         self.ahead = Some(Ahead { header, executed, waiters });
+    }
+
+    /// A block was committed, and so many of this node's clients were answered. Clients that wait for an answer before they ask
+    /// again will do so in a moment: a block that waits for them serves all with one sync. Without that, those who have
+    /// just been answered and those who wait would take turns, in blocks of half the size.
+    pub(super) fn gather(&mut self, answered: usize) {
+        if answered < self.config.gather_calls_min || !self.proposes() || self.ahead.is_some() {
+            return;
+        }
+        let turn = self.next_gather;
+        self.next_gather += 1;
+        self.gathering = Some((turn, answered + self.queue.len()));
+        self.actions.push(Action::Gather { turn });
+    }
+
+    /// The time is over: whoever has not asked again by now is not waited for.
+    pub(super) fn gathered(&mut self, turn: u64) {
+        if self.gathering.is_some_and(|(waited, _)| waited == turn) {
+            self.gathering = None;
+        }
     }
 
     /// How many requests wait, as far as it matters.
@@ -275,7 +299,7 @@ impl<E: Engine> Node<E> {
         self.checked.push_back(Checked { term, block: Some((header, executed)) });
         let proposal = Proposal { term, height, waiters };
         if planted!(AnswerBeforeCommit) {
-            self.answer_waiters_of(&proposal);
+            let _ = self.answer_waiters_of(&proposal);
         }
         let earlier = self.proposals.insert(index, proposal);
         assert!(earlier.is_none(), "one block in flight");

@@ -40,7 +40,7 @@ use raftbank_proofs::VerifierKey;
 use raftbank_store::{Batch, StateWrite};
 
 pub use self::api::{Action, Event, LinkChange, NodeConfig, Notice, Now};
-pub use self::batch::{AHEAD_REQUESTS_MIN, NONCES_INLINE};
+pub use self::batch::{AHEAD_REQUESTS_MIN, GATHER_CALLS_MIN, NONCES_INLINE};
 
 use self::apply::{Checked, without_records};
 use self::batch::Proposal;
@@ -115,6 +115,9 @@ pub struct Node<E: Engine = Raft> {
     ahead: Option<batch::Ahead>,
     /// The index in flight behind which a block was tried to be executed: once is enough.
     ahead_of: u64,
+    /// The next block waits until this turn is over, or so many calls wait for it.
+    gathering: Option<(u64, usize)>,
+    next_gather: u64,
     /// The index of the last proposal; the engine's next refusal speaks of it.
     proposing: Option<u64>,
     next_job: u64,
@@ -201,6 +204,8 @@ impl<E: Engine> Node<E> {
             mining: None,
             ahead: None,
             ahead_of: 0,
+            gathering: None,
+            next_gather: 1,
             proposing: None,
             next_job: 1,
             reads: Reads::default(),
@@ -247,6 +252,7 @@ impl<E: Engine> Node<E> {
             Event::Synced { group } => self.synced(group),
             Event::Loaded { peer, from, records } => self.inputs.push_back(Input::Loaded { peer, from, records }),
             Event::Mined { job, nonce } => self.mined(job, nonce),
+            Event::Gathered { turn } => self.gathered(turn),
             Event::Shutdown => self.shutdown(),
         }
         self.settle();

@@ -369,3 +369,53 @@ fn envelopes_survive_the_codec() {
         assert!(decode::<Envelope>(&bytes[..cut], FRAME_BYTES_MAX).is_err());
     }
 }
+
+#[test]
+fn clients_that_were_answered_together_are_waited_for_and_not_for_ever() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    let height = |bank: &Bank| bank.nodes[leader].state().tip().height;
+    for node in 0..3 {
+        bank.held[node] = Some(Vec::new());
+    }
+    let release = |bank: &mut Bank| {
+        for _ in 0..4 {
+            for node in 0..3 {
+                for group in bank.held[node].replace(Vec::new()).unwrap() {
+                    bank.event(node, Event::Synced { group });
+                }
+            }
+            bank.deliver();
+        }
+    };
+    bank.gathers = Some(Vec::new());
+    // Ten clients, one of whom comes first: the others wait for its block.
+    for number in 0..10 {
+        bank.write(leader, &format!("first-{number}"), credit("alice", 1));
+    }
+    release(&mut bank);
+    assert_eq!(height(&bank), 3, "a block of one, and one of nine");
+    assert_eq!(bank.gathers.as_ref().unwrap().len(), 1, "nine were answered together");
+    // Eight of them ask again: the next block waits for the ninth.
+    for number in 0..8 {
+        bank.write(leader, &format!("second-{number}"), credit("alice", 1));
+    }
+    release(&mut bank);
+    assert_eq!(height(&bank), 3);
+    bank.write(leader, "second-8", credit("alice", 1));
+    release(&mut bank);
+    assert_eq!(height(&bank), 4, "all are there");
+    // Now one comes and no other: the time ends.
+    let token = bank.write(leader, "third", credit("alice", 1));
+    release(&mut bank);
+    assert_eq!(height(&bank), 4);
+    let (node, turn) = bank.gathers.as_mut().unwrap().pop().unwrap();
+    bank.event(node, Event::Gathered { turn: turn - 1 });
+    release(&mut bank);
+    assert_eq!(height(&bank), 4, "that turn was over before");
+    bank.event(node, Event::Gathered { turn });
+    release(&mut bank);
+    assert_eq!(height(&bank), 5);
+    assert!(is_committed(&bank.replies[leader][&token]));
+}

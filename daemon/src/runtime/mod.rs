@@ -9,6 +9,7 @@ pub mod clients;
 pub mod diagnosis;
 pub mod direct;
 pub mod disk;
+pub mod gather;
 pub mod loader;
 pub mod miner;
 pub mod notices;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use self::clients::Clients;
 use self::diagnosis::Around;
 use self::disk::Disk;
+use self::gather::Gather;
 use self::loader::Loader;
 use self::miner::Miner;
 use crate::driver::{Driver, Ended, Load, Ports};
@@ -69,6 +71,8 @@ pub struct Runtime {
     pub loader: Loader,
     /// The mining thread.
     pub miner: Miner,
+    /// The thread for short waits.
+    pub gather: Gather,
     /// The way to the peers.
     pub link: LinkSender,
     /// What comes from the peers.
@@ -149,6 +153,10 @@ impl Ports for Runtime {
 
     fn cancel_mine(&mut self, job: u64) {
         self.miner.cancel(job);
+    }
+
+    fn gather(&mut self, turn: u64) {
+        self.gather.wait(turn);
     }
 
     fn notice(&mut self, notice: Notice) {

@@ -64,6 +64,7 @@ struct Machine {
     last_group: u64,
     loads: Vec<(NodeId, u64)>,
     jobs: BTreeMap<u64, raftbank_ledger::Header>,
+    gather: Option<u64>,
     next_token: u64,
     /// Tokens that wait for their last answer.
     waiting: BTreeSet<u64>,
@@ -117,6 +118,7 @@ impl Machine {
             last_group: 0,
             loads: Vec::new(),
             jobs: BTreeMap::new(),
+            gather: None,
             next_token: 1,
             waiting: BTreeSet::new(),
             watching: BTreeSet::new(),
@@ -170,6 +172,9 @@ impl Machine {
             }
             12 => self.loaded(script.u8()),
             13 => {
+                if let Some(turn) = self.gather.take() {
+                    self.event(Event::Gathered { turn });
+                }
                 let right = script.u8() % 4 != 0;
                 if let Some((job, header)) = self.jobs.pop_first() {
                     let nonce = raftbank_ledger::pow::mine(&header, header.nonce, 1 << 20).filter(|_| right);
@@ -276,6 +281,7 @@ impl Machine {
                 }
                 Action::Mine { job, header } => drop(self.jobs.insert(job, header)),
                 Action::CancelMine { job } => drop(self.jobs.remove(&job)),
+                Action::Gather { turn } => self.gather = Some(turn),
                 Action::Notice(_) => {}
                 Action::Stop { exit_code, .. } => {
                     assert!([0, 1, 6].contains(&exit_code));
@@ -294,6 +300,7 @@ impl Machine {
         self.unsynced.clear();
         self.loads.clear();
         self.jobs.clear();
+        self.gather = None;
         self.waiting.clear();
         self.watching.clear();
         self.gone.clear();
@@ -324,6 +331,7 @@ fn open(disk: &MemoryDisk, nonces_inline: u64, now: Now) -> (Node, MemoryStore, 
         rejoining: opened.meta.rejoining,
         nonces_inline,
         ahead_requests_min: 2,
+        gather_calls_min: 2,
         signer: signer(0),
         checkpoint_ms: 50,
         software: "fuzz".to_owned(),

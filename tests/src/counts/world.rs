@@ -11,7 +11,7 @@ use raftbank_store::{Batch, Expected, FORMAT, Meta, Opened, Reader, SledReader, 
 use raftbank_wire::api::{ApiReply, ApiRequest, ManyResult, WriteOutcome};
 use raftbankd::driver::{Driver, Load, Ports};
 use raftbankd::node::{
-    AHEAD_REQUESTS_MIN, Event as NodeEvent, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now,
+    AHEAD_REQUESTS_MIN, Event as NodeEvent, GATHER_CALLS_MIN, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now,
 };
 
 use super::tally::{Meter, Part, Tally};
@@ -23,6 +23,8 @@ use crate::sim::machine::{BIRTH_MS, Charter, TICK_MS, TIMERS};
 const DELAY_US: u64 = 200;
 /// How long a sync takes, in simulated microseconds.
 const SYNC_US: u64 = 1_000;
+/// How long a node waits for clients that were answered just now.
+const GATHER_US: u64 = 250;
 /// Most batches that share one sync, as in the daemon.
 const GROUPS_PER_SYNC_MAX: usize = 256;
 /// Longest wait for anything, in simulated microseconds.
@@ -36,6 +38,7 @@ enum Event {
     SyncDone,
     MarkDue,
     Loaded(Load),
+    Gathered(u64),
 }
 
 /// A node's ports: everything is noted. The lists keep their room, so that they are not counted as the node's.
@@ -45,6 +48,7 @@ struct Desk {
     replies: Vec<ApiReply>,
     batches: Vec<(Option<u64>, Batch)>,
     loads: Vec<Load>,
+    gathers: Vec<u64>,
     wrong: Option<String>,
 }
 
@@ -73,6 +77,10 @@ impl Ports for Desk {
     }
 
     fn cancel_mine(&mut self, _: u64) {}
+
+    fn gather(&mut self, turn: u64) {
+        self.gathers.push(turn);
+    }
 
     fn notice(&mut self, notice: Notice) {
         if let Notice::Warning(text) = notice {
@@ -120,6 +128,7 @@ impl World {
             batch_requests_max: 8_192,
             nonces_inline: NONCES_INLINE,
             ahead_requests_min: AHEAD_REQUESTS_MIN,
+            gather_calls_min: GATHER_CALLS_MIN,
             checkpoint_ms: 100,
         };
         let mut world = Self {
@@ -249,6 +258,7 @@ impl World {
                 self.later(1_000_000, at, Event::MarkDue);
                 return Ok(self.metered(at, Part::Store, |member| member.store.sync_mark())?);
             }
+            Event::Gathered(turn) => self.members[at].driver.push(NodeEvent::Gathered { turn }),
             Event::Loaded(load) => {
                 let records =
                     self.metered(at, Part::Store, |member| member.reader.records(load.from, load.bytes_max))?;
@@ -314,6 +324,9 @@ impl World {
                 other => bail!("an answer: {other:?}"),
             }
         }
+        for turn in desk.gathers.drain(..) {
+            self.later(GATHER_US, at, Event::Gathered(turn));
+        }
         for load in desk.loads.drain(..) {
             self.later(SYNC_US, at, Event::Loaded(load));
         }
@@ -369,6 +382,7 @@ fn member(dir: &Path, charter: &Charter, at: usize, now: Now) -> Result<Member> 
         rejoining: false,
         nonces_inline: charter.nonces_inline,
         ahead_requests_min: charter.ahead_requests_min,
+        gather_calls_min: charter.gather_calls_min,
         signer: charter.signer(id, 0),
         checkpoint_ms: charter.checkpoint_ms,
         software: "counts".to_owned(),

@@ -172,12 +172,25 @@ impl Writer {
     }
 }
 
-/// Gives another member's new folder what is in the first one's: all but whose it is and what it promised.
+/// Gives another member's new folder what is in the first one's: all but whose it is. The mark promises the same, in the
+/// name of the other folder's life.
 ///
 /// # Errors
 /// The file system's.
 pub(super) fn derive(from: &Path, to: &Path) -> Result<()> {
     const OWN: [&str; 3] = ["meta", "mark", "key"];
+    /// Two slots, each a page; the life after magic and sequence, the checksum at the end (docs/storage.md).
+    const PAGE: usize = 4_096;
+    const SLOT: usize = 87;
+    let mut mark = fs::read(from.join("mark"))?;
+    let life = SledStore::meta(to)?.incarnation;
+    for slot in mark.chunks_mut(PAGE) {
+        let slot = slot.get_mut(..SLOT).context("a mark of two pages")?;
+        slot[16..24].copy_from_slice(&life.to_be_bytes());
+        let checksum = crc32fast::hash(&slot[..SLOT - 4]).to_be_bytes();
+        slot[SLOT - 4..].copy_from_slice(&checksum);
+    }
+    fs::write(to.join("mark"), mark)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         if !OWN.iter().any(|own| entry.file_name() == *own) {

@@ -43,6 +43,12 @@ pub enum Event {
         job: u64,
         nonce: Option<u64>,
     },
+    /// A node's short wait is over.
+    Gathered {
+        node: NodeId,
+        epoch: u64,
+        turn: u64,
+    },
     Link {
         node: NodeId,
         epoch: u64,

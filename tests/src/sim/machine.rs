@@ -32,6 +32,8 @@ pub struct Charter {
     pub nonces_inline: u64,
     /// Requests that must wait for a block to be executed ahead.
     pub ahead_requests_min: usize,
+    /// Answered clients that are waited for.
+    pub gather_calls_min: usize,
     /// How often new heads are signed.
     pub checkpoint_ms: u64,
 }
@@ -65,6 +67,8 @@ pub enum Asked {
     Mine(u64, Header),
     /// Stop searching.
     CancelMine(u64),
+    /// Wait a moment.
+    Gather(u64),
     /// Log.
     Notice(Notice),
 }
@@ -121,6 +125,10 @@ impl Ports for Desk {
 
     fn cancel_mine(&mut self, job: u64) {
         self.asked.push(Asked::CancelMine(job));
+    }
+
+    fn gather(&mut self, turn: u64) {
+        self.asked.push(Asked::Gather(turn));
     }
 
     fn notice(&mut self, notice: Notice) {
@@ -224,6 +232,7 @@ impl Machine {
             rejoining: opened.meta.rejoining,
             nonces_inline: charter.nonces_inline,
             ahead_requests_min: charter.ahead_requests_min,
+            gather_calls_min: charter.gather_calls_min,
             signer: charter.signer(self.id, self.key_life),
             checkpoint_ms: charter.checkpoint_ms,
             software: "sim/0.2.0".to_owned(),

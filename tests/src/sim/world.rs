@@ -62,6 +62,7 @@ impl World {
             batch_requests_max: dice.pick(&[1, 2, 100]),
             nonces_inline: dice.pick(&[0, 1, 4_096, 4_096]),
             ahead_requests_min: dice.pick(&[1, 3, usize::MAX]),
+            gather_calls_min: dice.pick(&[1, 2, usize::MAX]),
             checkpoint_ms: dice.pick(&[0, 50, 100, 100, 1_000]),
         };
         let sync_us = dice.pick(&[(200, 3_000), (200, 3_000), (5_000, 60_000)]);
@@ -187,6 +188,7 @@ impl World {
             | Event::MarkDue { node, epoch }
             | Event::Loaded { node, epoch, .. }
             | Event::Mined { node, epoch, .. }
+            | Event::Gathered { node, epoch, .. }
             | Event::Link { node, epoch, .. }
             | Event::Connect { node, epoch }
             | Event::Api { node, epoch, .. }
@@ -282,6 +284,7 @@ impl World {
                 process.mining = process.mining.filter(|mining| *mining != job);
                 process.driver.push(node::Event::Mined { job, nonce });
             }
+            Event::Gathered { turn, .. } => process.driver.push(node::Event::Gathered { turn }),
             Event::Link { change, .. } => process.driver.push(node::Event::Link(change)),
             Event::Connect { .. } => {
                 if !self.relay_up {
@@ -379,6 +382,10 @@ impl World {
                     if let Some(process) = self.machines[at].process.as_mut() {
                         process.mining = process.mining.filter(|mining| *mining != job);
                     }
+                }
+                Asked::Gather(turn) => {
+                    let delay_us = self.dice.pick(&[100, 250, 5_000]);
+                    self.later(delay_us, Event::Gathered { node, epoch, turn });
                 }
                 Asked::Notice(notice) => self.noticed(node, &notice)?,
             }

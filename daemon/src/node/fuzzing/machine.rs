@@ -96,6 +96,7 @@ impl Machine {
             rejoining: opened.meta.rejoining,
             nonces_inline: self.nonces_inline,
             ahead_requests_min: 2,
+            gather_calls_min: 2,
             signer: signer(self.id, &self.cluster),
             checkpoint_ms: 50,
             software: "test/0.2.0".into(),
@@ -199,6 +200,7 @@ impl Machine {
                     sent.committed.push((height, hash));
                 }
                 Action::Notice(Notice::Role { .. } | Notice::HandingOver { .. }) | Action::CancelMine { .. } => {}
+                Action::Gather { turn } => events.push_back(Event::Gathered { turn }),
                 Action::Stop { exit_code, reason } => {
                     sent.stopped = Some((exit_code, reason));
                     self.process = None;

@@ -7,7 +7,9 @@ use raftbank_ledger::{Account, Amount, Block, Genesis, NodeName, Operation, Requ
 use raftbank_proofs::{KeyKind, SignerKey, node_key_name};
 use raftbank_wire::api::{ApiReply, ApiRequest, WriteOutcome};
 
-use crate::node::{AHEAD_REQUESTS_MIN, Action, Event, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now};
+use crate::node::{
+    AHEAD_REQUESTS_MIN, Action, Event, GATHER_CALLS_MIN, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now,
+};
 
 const TICK_MS: u64 = 10;
 
@@ -25,6 +27,8 @@ pub struct Bank {
     pub successors: Vec<Vec<NodeId>>,
     /// Every block that a node wanted written.
     pub written: Vec<Vec<Block>>,
+    /// Short waits that are not over; `None`: they are over at once.
+    pub gathers: Option<Vec<(usize, u64)>>,
     pub mono_ms: u64,
     pub next_token: u64,
 }
@@ -55,6 +59,7 @@ pub fn config(id: usize, members: usize, incarnation: u64, rejoining: bool) -> N
         rejoining,
         nonces_inline: NONCES_INLINE,
         ahead_requests_min: AHEAD_REQUESTS_MIN,
+        gather_calls_min: GATHER_CALLS_MIN,
         signer: signer(id, &genesis(members, 1)),
         checkpoint_ms: 100,
         software: "test/0.2.0".into(),
@@ -103,6 +108,7 @@ impl Bank {
             warnings: vec![Vec::new(); members],
             successors: vec![Vec::new(); members],
             written: vec![Vec::new(); members],
+            gathers: None,
             mono_ms: 0,
             next_token: 0,
         };
@@ -150,6 +156,10 @@ impl Bank {
                     None => self.event(id, Event::Synced { group }),
                 },
                 Action::Persist { group: None, .. } | Action::CancelMine { .. } => {}
+                Action::Gather { turn } => match &mut self.gathers {
+                    Some(gathers) => gathers.push((id, turn)),
+                    None => self.event(id, Event::Gathered { turn }),
+                },
                 Action::Load { peer, from, .. } => self.event(id, Event::Loaded { peer, from, records: Vec::new() }),
                 Action::Reply { token, reply, .. } => {
                     assert!(self.replies[id].insert(token, reply).is_none(), "one answer for each token");

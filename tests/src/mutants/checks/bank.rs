@@ -134,6 +134,7 @@ impl Bank {
             rejoining: opened.meta.rejoining,
             nonces_inline: NONCES_INLINE,
             ahead_requests_min: 1,
+            gather_calls_min: 1,
             signer: SignerKey::new(&key, KeyKind::Node, &[id as u8 + 1; 32])?,
             checkpoint_ms: 100,
             software: self.software.get(&id).copied().unwrap_or("test/0.2.0").into(),
@@ -195,6 +196,7 @@ impl Bank {
                     self.stops.insert(id, exit_code);
                     self.kill(id);
                 }
+                Action::Gather { turn } => self.event(id, Event::Gathered { turn })?,
                 Action::CancelMine { .. } | Action::Notice(_) => {}
             }
         }
