@@ -111,14 +111,14 @@ pub fn tolerance(name: &str) -> f64 {
     match name.rsplit('/').next() {
         // Another compiler or C library may arrange the same work in other instructions.
         Some("instructions") => 0.02,
-        // sled's own threads write and allocate when they come to it. Eleven runs differed by up to 5 %, 63 % (15 % with
-        // larger blocks), 118 % (36 %).
-        Some("store allocations") => 0.1,
+        // sled's own threads write and allocate when they come to it. Runs beside other work differed by up to 17 % (with large
+        // blocks, where an allocation is one for 40 transfers), 63 % and 118 % (36 % with larger blocks).
+        Some("store allocations") => 0.5,
         Some("store allocated bytes") => {
             if single {
                 1.0
             } else {
-                0.3
+                0.5
             }
         }
         Some("bytes written") => {

@@ -128,7 +128,8 @@ impl World {
             batch_requests_max: 8_192,
             nonces_inline: NONCES_INLINE,
             ahead_requests_min: AHEAD_REQUESTS_MIN,
-            gather_calls_min: GATHER_CALLS_MIN,
+            // The loads say how large a block is.
+            gather_calls_min: usize::MAX,
             checkpoint_ms: 100,
         };
         let mut world = Self {
