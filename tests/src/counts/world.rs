@@ -11,7 +11,7 @@ use raftbank_store::{Batch, Expected, FORMAT, Meta, Opened, Reader, SledReader, 
 use raftbank_wire::api::{ApiReply, ApiRequest, ManyResult, WriteOutcome};
 use raftbankd::driver::{Driver, Load, Ports};
 use raftbankd::node::{
-    AHEAD_REQUESTS_MIN, Event as NodeEvent, GATHER_CALLS_MIN, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now,
+    AHEAD_REQUESTS_MIN, Event as NodeEvent, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now,
 };
 
 use super::tally::{Meter, Part, Tally};
