@@ -137,14 +137,16 @@ async fn a_folder_of_a_newer_format_is_refused_and_not_touched() {
     bank.kill(1);
     let meta = bank.data_dir(1).join("meta");
     let mut bytes = std::fs::read(&meta).expect("readable");
-    bytes[8..12].copy_from_slice(&3_u32.to_be_bytes());
+    let newer = raftbank_store::FORMAT + 1;
+    bytes[8..12].copy_from_slice(&newer.to_be_bytes());
     let end = bytes.len() - 4;
     let crc = crc32fast::hash(&bytes[..end]).to_be_bytes();
     bytes[end..].copy_from_slice(&crc);
     std::fs::write(&meta, bytes).expect("written");
 
     let before = picture(&bank.data_dir(1));
-    let words = ["of format 3", "formats 1 to 2", "newer raftbankd", "--rejoin", "nothing in it was touched"];
+    let (of, known) = (format!("of format {newer}"), format!("formats 1 to {}", raftbank_store::FORMAT));
+    let words = [&of[..], &known, "newer raftbankd", "--rejoin", "nothing in it was touched"];
     let data = bank.data_dir(1).display().to_string();
     for arguments in [&[][..], &["--rejoin"], &["--init", "--rejoin"], &["--verify", &data], &["--dump", &data]] {
         refused(&bank.output(1, arguments), 2, &words);
