@@ -5,8 +5,9 @@ use raftbank_consensus::{Engine, Index, Record, Term, Write};
 use raftbank_ledger::{Account, Balance, Block, Executed, Header, Violation};
 use raftbank_store::StateWrite;
 
+use super::answers::decided;
 use super::batch::Proposal;
-use super::calls::{Kind, Origin, decided};
+use super::calls::{Kind, Origin};
 use super::many;
 use super::{Action, Node, Notice};
 

@@ -5,8 +5,9 @@ use raftbank_consensus::{Engine, Entry, Input, Term};
 use raftbank_ledger::{BLOCK_BYTES_MAX, BLOCK_REQUESTS_MAX, Decision, Executed, Header, Request, pow};
 use raftbank_wire::api::{MANY_BYTES_MAX, MANY_REQUESTS_MAX};
 
+use super::answers::decided;
 use super::apply::Checked;
-use super::calls::{CallId, Kind, Place, decided};
+use super::calls::{CallId, Kind, Place};
 use super::many;
 use super::{Action, Node};
 

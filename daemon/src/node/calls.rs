@@ -5,10 +5,11 @@
 //! same request id, so they cannot execute twice.
 
 use raftbank_consensus::{Engine, NodeId};
-use raftbank_ledger::{Account, Balance, Decision, Request, RequestId, postings};
+use raftbank_ledger::{Account, Request, RequestId};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind};
 use raftbank_wire::retry::STOPPING;
 
+use super::answers::{answers, decided, failed};
 use super::many::{self, Many};
 use super::message::{Ask, Body, CallName};
 use super::{Action, Node};
@@ -387,42 +388,6 @@ impl<E: Engine> Node<E> {
         }
     }
 
-    fn expired(&self, call: &Call) -> ApiReply {
-        let leader = match self.leader {
-            Some(leader) => format!("the leader is {}", self.name(leader)),
-            None => "no leader is known here".to_owned(),
-        };
-        match &call.kind {
-            Kind::Read(_) => {
-                let message = format!("no majority answered in time ({leader}); ask again, or read with --local");
-                failed(FailKind::NotExecuted, "timeout", &message)
-            }
-            Kind::Write(_) | Kind::Many(_)
-                if planted!(NotExecutedLie)
-                    || !call.exposed && !matches!(call.place, Place::Mining | Place::Proposed) =>
-            {
-                let what = if let Kind::Many(_) = call.kind { "batch" } else { "request" };
-                let message = format!("not executed: the {what} reached no leader in time ({leader})");
-                failed(FailKind::NotExecuted, "no_leader", &message)
-            }
-            Kind::Write(request) => {
-                let message = format!(
-                    "the outcome is not known yet ({leader}); it may still commit: ask again with --id {}",
-                    request.id.as_str()
-                );
-                failed(FailKind::Unknown, "outcome_unknown", &message)
-            }
-            Kind::Many(many) => {
-                let message = format!(
-                    "the outcome of a batch of {} is not known yet ({leader}); it may still commit: send it again with \
-                     the same ids",
-                    many.len()
-                );
-                failed(FailKind::Unknown, "outcome_unknown", &message)
-            }
-        }
-    }
-
     /// Tells a peer that its request is in no log through this node and never will be.
     pub(super) fn give_back(&mut self, id: CallId) {
         if let Some(call) = self.forget(id)
@@ -503,59 +468,4 @@ impl<E: Engine> Node<E> {
     fn fail(&mut self, token: u64, kind: FailKind, code: &str, message: &str) {
         self.reply(token, failed(kind, code, message));
     }
-
-    /// Keeps what a balance shows as pending: the net effect of the writes in flight at this node.
-    fn count_pending(&mut self, request: &Request, sign: Balance) {
-        // Of a post nothing is counted: whose money it moves is known for sure only once it is done.
-        postings(&request.operation, None, |account, change| {
-            let entry = self.pending.entry(account.clone()).or_insert(0);
-            *entry += change * sign;
-            if *entry == 0 {
-                self.pending.remove(account);
-            }
-        });
-    }
-
-    /// The net effect on an account of the writes in flight at this node.
-    pub(super) fn pending(&self, account: &Account) -> Balance {
-        let of_batches = self.batches.iter().filter_map(|id| match &self.calls.get(id)?.kind {
-            Kind::Many(many) => Some(many.moved(account)),
-            Kind::Write(_) | Kind::Read(_) => None,
-        });
-        of_batches.sum::<Balance>() + self.pending.get(account).copied().unwrap_or(0)
-    }
-}
-
-/// A failure as the client sees it.
-pub(super) fn failed(kind: FailKind, code: &str, message: &str) -> ApiReply {
-    ApiReply::Failed { kind, code: code.to_owned(), message: message.to_owned() }
-}
-
-/// True for a reply that belongs to the question.
-fn answers(kind: &Kind, reply: &ApiReply) -> bool {
-    match (kind, reply) {
-        (_, ApiReply::Failed { .. }) | (Kind::Read(Read::Accounts), ApiReply::Accounts { .. }) => true,
-        (Kind::Write(request), ApiReply::Written { id, .. }) => request.id.as_str() == id,
-        (Kind::Many(many), ApiReply::WrittenMany { results }) => many.len() == results.len(),
-        (Kind::Read(Read::Balance(asked) | Read::Funds(asked)), ApiReply::Balance { account, local: false, .. })
-        | (Kind::Read(Read::Funds(asked)), ApiReply::Funds { account, local: false, .. }) => asked.as_str() == account,
-        (Kind::Read(Read::Get(asked)), ApiReply::Value { key, .. }) => asked == key,
-        _ => false,
-    }
-}
-
-/// The answer to a write that the ledger has decided; `height` is that of the block that includes it.
-pub(super) fn decided(request: &Request, height: u64, decision: &Decision) -> ApiReply {
-    let (height, index, outcome, duplicate) = match decision {
-        Decision::Included { index, outcome } => (height, *index, outcome, false),
-        Decision::Duplicate { height, index, outcome } => (*height, *index, outcome, true),
-        Decision::IdReused => return failed(FailKind::Refused, "id_reused", &id_reused(&request.id)),
-    };
-    let outcome = many::recorded(*outcome);
-    ApiReply::Written { id: request.id.as_str().to_owned(), outcome, height, index, duplicate }
-}
-
-/// The sentence about an id that stands for another request.
-pub(super) fn id_reused(id: &RequestId) -> String {
-    format!("the id {id} was used before with other content; a new request needs a new id")
 }

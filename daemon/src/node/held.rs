@@ -5,7 +5,7 @@ use raftbank_ledger::{Account, Pending, RequestId};
 use raftbank_wire::api::{ApiReply, FailKind, HELD_ROWS_MAX, HeldRow};
 
 use super::Node;
-use super::calls::failed;
+use super::answers::failed;
 
 /// Most pending transfers that one question looks at: the node answers nobody else meanwhile.
 const LOOKED_AT_MAX: usize = 10_000;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use raftbank_ledger::{Account, Balance, Decision, Operation, Outcome, Request, State, postings};
 use raftbank_wire::api::{ApiReply, FailKind, ManyError, ManyResult, WriteOutcome, unpack};
 
-use super::calls::id_reused;
+use super::answers::id_reused;
 
 /// A batch.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@
 //! `peers` checks every frame's cluster and incarnation; `clock` compares wall clocks; `leaving` hands the leadership over
 //! and stops; `rejoin` brings back a node whose disk was lost; `heads` gathers signatures for the roots of the log tree.
 
+mod answers;
 mod api;
 mod apply;
 mod batch;
@@ -21,6 +22,7 @@ mod diagnose;
 pub mod fuzzing;
 mod heads;
 mod held;
+mod in_flight;
 mod leaving;
 mod many;
 pub mod message;

@@ -7,7 +7,8 @@ use raftbank_consensus::{BarrierId, Engine, Index, Input};
 use raftbank_wire::api::{ApiReply, FailKind};
 
 use super::Node;
-use super::calls::{CallId, Kind, Place, Read, failed};
+use super::answers::failed;
+use super::calls::{CallId, Kind, Place, Read};
 
 /// Barriers in flight at a time; reads that arrive meanwhile share the next one.
 const BARRIERS_MAX: usize = 4;

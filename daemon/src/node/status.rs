@@ -65,7 +65,7 @@ impl<E: Engine> Node<E> {
     pub(super) fn watch(&mut self, token: u64) {
         if self.watchers.len() >= WATCHERS_MAX {
             let message = "too many clients watch this node already";
-            let reply = super::calls::failed(FailKind::NotExecuted, "overloaded", message);
+            let reply = super::answers::failed(FailKind::NotExecuted, "overloaded", message);
             return self.reply(token, reply);
         }
         self.watchers.insert(token);

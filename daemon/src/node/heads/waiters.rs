@@ -4,7 +4,8 @@ use raftbank_consensus::Engine;
 use raftbank_wire::api::{ApiReply, FailKind};
 
 use super::super::Node;
-use super::super::calls::{TIMEOUT_MS_MAX, failed};
+use super::super::answers::failed;
+use super::super::calls::TIMEOUT_MS_MAX;
 
 /// Most clients that wait for a head.
 const WAITERS_MAX: usize = 1_024;
