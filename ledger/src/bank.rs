@@ -101,10 +101,10 @@ pub(crate) struct Place {
 
 impl Place {
     /// For the block behind the one with this hash.
-    pub fn behind(hash: &Hash, height: u64, time_ms: u64) -> Self {
+    pub fn behind(hash: &Hash, height: u64, time_ms: u64, salt: u64) -> Self {
         // Its first bits are zero, by its difficulty.
         let [.., a, b, c, d, e, f, g, h] = hash.0;
-        Self { height, time_ms, seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]) }
+        Self { height, time_ms, seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ salt }
     }
 }
 

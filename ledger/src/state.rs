@@ -105,6 +105,8 @@ pub struct State {
     tip: Tip,
     cluster_id: Hash,
     difficulty: u8,
+    /// Mixed into the seeds of the tables of a block; decides nothing.
+    salt: u64,
 }
 
 impl State {
@@ -124,7 +126,7 @@ impl State {
         let Changes { accounts, values, ids, pendings } = bank.adopt(executed)?;
         let mut tree = LogTree::default();
         let log = tree.push(hash);
-        let state = Self { bank, log: tree, tip: tip.clone(), cluster_id: hash, difficulty: info.difficulty };
+        let state = Self { bank, log: tree, tip: tip.clone(), cluster_id: hash, difficulty: info.difficulty, salt: 0 };
         Ok((state, Delta { accounts, values, ids, pendings, log, tip }))
     }
 
@@ -143,7 +145,13 @@ impl State {
             return Err(Violation::LogSize { expected: tip.height + 1, found: log.size() });
         }
         bank.pendings.check_within(|account| bank.balance(account).unwrap_or(0))?;
-        Ok(Self { bank, log, tip, cluster_id, difficulty })
+        Ok(Self { bank, log, tip, cluster_id, difficulty, salt: 0 })
+    }
+
+    /// Mixes a number that nobody else knows into the seeds of hash tables: no choice of names makes them slow. It has no
+    /// influence on any result.
+    pub fn salt_tables(&mut self, salt: u64) {
+        self.salt = salt;
     }
 
     /// The last applied block.
@@ -218,7 +226,7 @@ impl State {
         let clock_ms = time_ms;
         let time_ms = if planted!(TimeGoesBack) { clock_ms } else { clock_ms.max(self.tip.time_ms) };
         let expiry_ms = if planted!(ExpiryByClock) { clock_ms } else { time_ms };
-        let place = Place::behind(&self.tip.hash, self.tip.height + 1, expiry_ms);
+        let place = Place::behind(&self.tip.hash, self.tip.height + 1, expiry_ms, self.salt);
         let mut executed = self.bank.run(place, &[], batch, None);
         executed.time_ms = time_ms;
         executed
@@ -232,7 +240,7 @@ impl State {
         time_ms: u64,
     ) -> Executed {
         let time_ms = if planted!(TimeGoesBack) { time_ms } else { time_ms.max(header.time_ms) };
-        let place = Place::behind(&header.hash(), header.height + 1, time_ms);
+        let place = Place::behind(&header.hash(), header.height + 1, time_ms, self.salt);
         self.bank.run(place, &[executed], batch, None)
     }
 
@@ -275,7 +283,7 @@ impl State {
             return Err(Violation::TermFell { previous: tip.term, found: header.term });
         }
         let under: Vec<&Executed> = under.iter().map(|(_, executed)| *executed).collect();
-        let place = Place::behind(&tip.hash, tip.height + 1, header.time_ms);
+        let place = Place::behind(&tip.hash, tip.height + 1, header.time_ms, self.salt);
         let requests = block.entries.iter().map(|entry| &entry.request);
         let executed = self.bank.run(place, &under, requests, Some(header.transaction_root));
         compare(block, &executed)?;

@@ -1,8 +1,7 @@
 //! Rows found by their key, in the order in which they came.
 //!
-//! A table lives for one block. Its hashes never decide an order, so a run stays a function of its inputs; and they are
-//! seeded with the hash of the block before, which nobody knows while he makes up names for the next one: no choice of
-//! names makes a table slow.
+//! A table lives for one block. Its hashes never decide an order, so a run stays a function of its inputs. They are seeded
+//! with the hash of the block before and a number that only this process knows: no choice of names makes a table slow.
 
 use std::hash::{BuildHasher, Hash};
 

@@ -31,7 +31,7 @@ pub(crate) struct Mark {
     /// The last record synced, and its digest.
     pub last_index: u64,
     pub last_digest: [u8; 32],
-    /// The last index whose state rows were synced.
+    /// The last record that is known to be committed, and is synced: a start executes the stored state up to here.
     pub committed: u64,
     /// The node stopped cleanly after this mark.
     pub closed: bool,

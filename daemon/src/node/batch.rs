@@ -130,7 +130,12 @@ impl<E: Engine> Node<E> {
     /// node only once the block in flight is committed: if that comes to nothing, so does this.
     fn execute_ahead(&mut self) {
         let index = self.applied + 1;
-        if self.ahead.is_some() || self.ahead_of == index || self.waiting_requests() < self.config.ahead_requests_min {
+        // Not in the step that proposes: what it asks for is done before anything else is begun.
+        if self.proposed_now
+            || self.ahead.is_some()
+            || self.ahead_of == index
+            || self.waiting_requests() < self.config.ahead_requests_min
+        {
             return;
         }
         self.ahead_of = index;
@@ -179,6 +184,9 @@ impl<E: Engine> Node<E> {
 
     /// How many requests wait, as far as it matters.
     fn waiting_requests(&self) -> usize {
+        if self.batches.is_empty() {
+            return self.queue.len();
+        }
         let mut waiting = 0;
         for id in &self.queue {
             waiting += match self.calls.get(id).map(|call| &call.kind) {
@@ -302,6 +310,7 @@ impl<E: Engine> Node<E> {
         if planted!(AnswerBeforeCommit) {
             let _ = self.answer_waiters_of(&proposal);
         }
+        self.proposed_now = true;
         let earlier = self.proposals.insert(index, proposal);
         assert!(earlier.is_none(), "one block in flight");
         self.proposing = Some(index);

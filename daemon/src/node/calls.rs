@@ -21,6 +21,8 @@ pub(super) type CallId = u64;
 const CALLS_MAX: usize = 65_536;
 /// Most bytes of requests in flight at one node.
 const CALLS_BYTES_MAX: usize = 64 << 20;
+/// Election time-outs after which a batch that was forwarded and is not answered is sent again.
+const MANY_PATIENCE: u64 = 5;
 /// The longest a call may wait, whatever its client says.
 pub(super) const TIMEOUT_MS_MAX: u64 = 3_600_000;
 
@@ -160,7 +162,7 @@ impl<E: Engine> Node<E> {
 
     fn admit_many(&mut self, many: Many, origin: Origin, timeout_ms: u32) {
         // As it came, and once more when it is read.
-        let bytes = 2 * many.packed().len();
+        let bytes = 2 * many.packed().len() + many.len() * size_of::<Request>();
         self.admit(Kind::Many(many), bytes, origin, timeout_ms);
     }
 
@@ -266,8 +268,12 @@ impl<E: Engine> Node<E> {
         if let Origin::Peer { .. } = call.origin {
             return self.give_back(id);
         }
+        let is_many = matches!(call.kind, Kind::Many(_));
         match self.leader {
-            Some(leader) if self.linked && leader != self.config.id => self.forward(id, leader),
+            // A leader that could not read a batch would drop it, and nobody could say any more that it is in no log.
+            Some(leader) if self.linked && leader != self.config.id && (!is_many || self.reads_batches(leader)) => {
+                self.forward(id, leader);
+            }
             _ => self.place(id, Place::Waiting),
         }
     }
@@ -362,7 +368,11 @@ impl<E: Engine> Node<E> {
             .iter()
             .filter(|(_, call)| match call.place {
                 Place::Waiting => true,
-                Place::Forwarded { at_ms, .. } => now.saturating_sub(at_ms) >= patience,
+                Place::Forwarded { at_ms, .. } => {
+                    // Up to a megabyte is not sent again as lightly: a busy leader may need longer.
+                    let patience = if matches!(call.kind, Kind::Many(_)) { MANY_PATIENCE * patience } else { patience };
+                    now.saturating_sub(at_ms) >= patience
+                }
                 _ => false,
             })
             .map(|(id, _)| *id)

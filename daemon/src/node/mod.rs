@@ -119,6 +119,8 @@ pub struct Node<E: Engine = Raft> {
     ahead_of: u64,
     /// The next block waits until this turn is over, or so many calls wait for it.
     gathering: Option<(u64, usize)>,
+    /// A block was proposed in this step.
+    proposed_now: bool,
     next_gather: u64,
     /// The index of the last proposal; the engine's next refusal speaks of it.
     proposing: Option<u64>,
@@ -207,6 +209,7 @@ impl<E: Engine> Node<E> {
             ahead: None,
             ahead_of: 0,
             gathering: None,
+            proposed_now: false,
             next_gather: 1,
             proposing: None,
             next_job: 1,
@@ -225,6 +228,7 @@ impl<E: Engine> Node<E> {
             leaving: Leaving::default(),
             stopped: false,
         };
+        node.state.salt_tables(node.config.seed);
         for (id, public) in keys {
             let key = node.verifier(*id, public);
             if let Some(peer) = node.peers.get_mut(id) {
@@ -242,6 +246,7 @@ impl<E: Engine> Node<E> {
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Action> {
         assert!(now.mono_ms >= self.now.mono_ms, "a monotonic clock never goes back");
         self.now = now;
+        self.proposed_now = false;
         if self.stopped {
             return Vec::new();
         }

@@ -75,6 +75,11 @@ impl<E: Engine> Node<E> {
         }
     }
 
+    /// Whether a member reads batches; they came with the new verbs.
+    pub(super) fn reads_batches(&self, member: NodeId) -> bool {
+        self.peers.get(&member).and_then(|peer| peer.software.as_deref()).is_some_and(knows_new_verbs)
+    }
+
     /// A member that does not know linked and pending transfers, as far as this node knows, with a sentence about it.
     pub(super) fn not_supported_by(&self) -> Option<String> {
         if self.new_verbs || !self.state.pendings().rows().is_empty() || planted!(NewVerbsToAnyone) {

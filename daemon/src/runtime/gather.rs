@@ -1,24 +1,22 @@
 //! Short waits, on a thread of its own: the runtime's timers count milliseconds, and a block is ready in one or two.
 
 use std::sync::mpsc::{self, Sender};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long the next block waits for clients that were answered just now. About what an answer, the next request and the
 /// switches between them take; a sync and the way through the relay take several times as long.
 pub const GATHER: Duration = Duration::from_micros(250);
 
-/// The thread. One turn is waited for at a time, the newest.
+/// The thread. One turn is waited for at a time, the newest. It ends by itself when this is dropped.
 pub struct Gather {
-    turns: Option<Sender<u64>>,
-    thread: Option<JoinHandle<()>>,
+    turns: Sender<u64>,
 }
 
 impl Gather {
     /// Starts the thread; `over` is called on it when the time of a turn is over. False: nobody listens any more.
     pub fn start(over: impl Fn(u64) -> bool + Send + 'static) -> std::io::Result<Self> {
         let (turns, queue) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("gather".to_owned()).spawn(move || {
+        std::thread::Builder::new().name("gather".to_owned()).spawn(move || {
             while let Ok(turn) = queue.recv() {
                 std::thread::sleep(GATHER);
                 // What was asked for meanwhile replaces what was waited for.
@@ -27,25 +25,13 @@ impl Gather {
                 }
             }
         })?;
-        Ok(Self { turns: Some(turns), thread: Some(thread) })
+        Ok(Self { turns })
     }
 
     /// Waits for this turn from now on.
     pub fn wait(&self, turn: u64) {
-        if let Some(turns) = &self.turns {
-            // The thread ends early only when nobody listens any more.
-            let _ = turns.send(turn);
-        }
-    }
-}
-
-impl Drop for Gather {
-    fn drop(&mut self) {
-        self.turns = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been printed; there is nothing left to save.
-            let _ = thread.join();
-        }
+        // The thread ends early only when nobody listens any more.
+        let _ = self.turns.send(turn);
     }
 }
 
