@@ -6,6 +6,7 @@ use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, Many, ManyResult, Write
 
 use super::super::AHEAD_REQUESTS_MIN;
 use super::bank::{Bank, account, balance, credit, open, transfer};
+use super::two_phase::says;
 
 fn pack(requests: &[(&str, Operation)]) -> ApiRequest {
     let mut many = Many::default();
@@ -275,4 +276,22 @@ fn what_was_executed_ahead_of_a_block_that_came_to_nothing_waits_for_the_next_le
     bank.same_heads();
     let sum = 107 + AHEAD_REQUESTS_MIN as i128;
     assert_eq!(bank.nodes[leader].state().balance(&account("alice")), Some(sum));
+}
+
+#[test]
+fn a_leader_that_could_not_read_a_batch_is_not_sent_one() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    let follower = (leader + 1) % 3;
+    bank.outcome(leader, "a", open("alice"));
+    says(&mut bank, leader, "raftbankd/0.1.9");
+    let token = bank.ask(follower, pack(&[("b", credit("alice", 5))]));
+    bank.run_ms(4_000);
+    let reply = &bank.replies[follower][&token];
+    assert!(matches!(reply, ApiReply::Failed { kind: FailKind::NotExecuted, .. }), "{reply:?}");
+    // It is upgraded: what waits goes there.
+    let token = bank.ask(follower, pack(&[("b", credit("alice", 5))]));
+    says(&mut bank, leader, "raftbankd/0.2.0");
+    bank.run_ms(1_000);
+    assert!(matches!(&bank.replies[follower][&token], ApiReply::WrittenMany { results } if results.len() == 1));
 }

@@ -38,7 +38,7 @@ fn bank() -> (Bank, usize) {
 }
 
 /// Every other member says that this one runs that software.
-fn says(bank: &mut Bank, who: usize, software: &str) {
+pub(super) fn says(bank: &mut Bank, who: usize, software: &str) {
     let cluster = bank.nodes[who].state().cluster_id().0;
     let body = || Body::Version { software: software.to_owned(), asks: false };
     for to in (0..3).filter(|to| *to != who) {
