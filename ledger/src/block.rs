@@ -190,7 +190,7 @@ impl Block {
     ///
     /// # Errors
     /// As [`Block::decode`].
-    pub fn decode_hashed(bytes: &[u8]) -> Result<(Self, Hash), DecodeError> {
+    pub(crate) fn decode_hashed(bytes: &[u8]) -> Result<(Self, Hash), DecodeError> {
         let mut leaves = Vec::new();
         let block = Self::read(bytes, |entry| leaves.push(merkle::leaf_hash(entry)))?;
         Ok((block, merkle::root(&leaves)))

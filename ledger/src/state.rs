@@ -244,8 +244,20 @@ impl State {
         self.bank.run(place, &[executed], batch, None)
     }
 
+    /// Reads a block of this chain from its bytes, and checks all of it that needs no execution: canonical form, cluster,
+    /// difficulty, proof-of-work, counts, and the transaction root over the bytes as they came.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn read_block(&self, bytes: &[u8]) -> Result<Block, Violation> {
+        let (block, root) = Block::decode_hashed(bytes)?;
+        block.check_static_with(self.difficulty, self.cluster_id, root)?;
+        Ok(block)
+    }
+
     /// Checks that a block is the next one and that its outcomes and its state root are those of our own execution.
-    /// What needs no state, the transaction root among it, is checked by [`Block::check_static`].
+    /// What needs no state, the transaction root among it, is checked by [`State::read_block`], or by
+    /// [`Block::check_static`] for a block that is not at hand as bytes.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -332,11 +344,16 @@ impl Block {
         self.check_static_with(difficulty, cluster_id, transaction_root(&self.entries))
     }
 
-    /// The same, with the transaction root that [`Block::decode_hashed`] found in the bytes.
+    /// Checks the term against that of the consensus record that carries the block.
     ///
     /// # Errors
-    /// The first thing that is wrong.
-    pub fn check_static_with(&self, difficulty: u8, cluster_id: Hash, root: Hash) -> Result<(), Violation> {
+    /// They differ.
+    pub fn check_term(&self, expected: u64) -> Result<(), Violation> {
+        let found = self.header.term;
+        if found == expected { Ok(()) } else { Err(Violation::Term { expected, found }) }
+    }
+
+    fn check_static_with(&self, difficulty: u8, cluster_id: Hash, root: Hash) -> Result<(), Violation> {
         let header = &self.header;
         if header.cluster_id != cluster_id {
             return Err(Violation::Cluster { expected: cluster_id, found: header.cluster_id });

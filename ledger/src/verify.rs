@@ -36,8 +36,7 @@ impl Verifier {
     /// # Errors
     /// The first thing that is wrong with it. The verifier stays at the block before.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Violation> {
-        let (block, root) = Block::decode_hashed(bytes)?;
-        block.check_static_with(self.state.difficulty(), self.state.cluster_id(), root)?;
+        let block = self.state.read_block(bytes)?;
         let executed = self.state.check(&block)?;
         self.log_nodes = self.state.commit(executed, &block.header)?.log;
         self.blocks += 1;

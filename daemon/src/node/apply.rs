@@ -2,7 +2,7 @@
 //! is acknowledged, so that a leader with a wrong state cannot commit.
 
 use raftbank_consensus::{Engine, Index, Record, Term, Write};
-use raftbank_ledger::{Account, Balance, Block, Executed, Header, Violation};
+use raftbank_ledger::{Account, Balance, Executed, Header, Violation};
 use raftbank_store::StateWrite;
 
 use super::answers::decided;
@@ -81,9 +81,8 @@ impl<E: Engine> Node<E> {
         let block = match &record.entry {
             None => None,
             Some(entry) => {
-                let (block, root) = Block::decode_hashed(entry)?;
-                block.check_static_with(self.state.difficulty(), self.state.cluster_id(), root)?;
-                check_term(&block, record.term)?;
+                let block = self.state.read_block(entry)?;
+                block.check_term(record.term)?;
                 if !follows {
                     return Ok(()); // checked when it is committed
                 }
@@ -157,9 +156,8 @@ impl<E: Engine> Node<E> {
             Some(checked) => checked,
             None => {
                 self.checked.clear();
-                let (block, root) = Block::decode_hashed(bytes)?;
-                block.check_static_with(self.state.difficulty(), self.state.cluster_id(), root)?;
-                check_term(&block, record.term)?;
+                let block = self.state.read_block(bytes)?;
+                block.check_term(record.term)?;
                 let executed = self.state.check(&block)?;
                 (block.header, executed)
             }
@@ -220,8 +218,4 @@ pub(super) fn without_records(writes: &mut [Write], from: Index) {
             records.retain(|record| record.index < from);
         }
     }
-}
-
-fn check_term(block: &Block, term: Term) -> Result<(), Violation> {
-    if block.header.term == term { Ok(()) } else { Err(Violation::Term { expected: term, found: block.header.term }) }
 }
