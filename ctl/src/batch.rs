@@ -4,17 +4,17 @@
 //! The whole file is checked before anything is sent: of a file with a bad row nothing is executed.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::Read;
 use std::iter::Peekable;
 use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord};
 use raftbank_ledger::Request;
-use raftbank_wire::api::{ApiReply, FailKind, Many, ManyResult};
+use raftbank_wire::api::{ApiReply, FailKind, Many, ManyResult, version_of};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::files;
 use crate::output::{failure_json, line, note, progress_bar};
 use crate::session::{Daemon, Session};
 use crate::verbs::Context;
@@ -41,13 +41,7 @@ pub(crate) struct Row {
 /// # Errors
 /// The file cannot be read or has a bad row, or no node answers.
 pub async fn run(context: &mut Context, file: &Path, prefix: Option<&str>) -> Result<u8, Failure> {
-    let input: Box<dyn Read> = if file == Path::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        let opened = File::open(file);
-        Box::new(opened.map_err(|error| Failure::usage("bad_file", format!("{}: {error}", file.display())))?)
-    };
-    let rows = read(input, prefix)?;
+    let rows = read(files::open(file)?, prefix)?;
     // Nobody there is said once, not for each row.
     let mut session = Session::new(context.node.path(), Daemon::Node, context.timeout);
     let together = !is_before_0_2(session.client().await?.server());
@@ -88,9 +82,7 @@ pub async fn run(context: &mut Context, file: &Path, prefix: Option<&str>) -> Re
 
 /// Whether a node of this name and version is too old for batches, and for questions about what is held.
 pub(crate) fn is_before_0_2(server: &str) -> bool {
-    let version = server.rsplit_once('/').map_or("", |(_, version)| version);
-    let mut numbers = version.split(['.', '-', '+']).map(|number| number.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (0, 2)
+    version_of(server).is_none_or(|version| version < (0, 2))
 }
 
 /// What is sent in one frame.
@@ -231,13 +223,7 @@ pub fn requests(input: impl Read, prefix: Option<&str>) -> Result<Vec<Request>, 
 
 /// Reads and checks all rows.
 pub(crate) fn read(input: impl Read, prefix: Option<&str>) -> Result<Vec<Row>, Failure> {
-    let mut text = Vec::new();
-    // One byte more than is allowed tells that there is too much.
-    let unreadable = |error: std::io::Error| Failure::usage("bad_file", format!("the file cannot be read: {error}"));
-    input.take(BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > BYTES_MAX {
-        return Err(Failure::usage("file_too_large", format!("a file has at most {BYTES_MAX} bytes; split it")));
-    }
+    let text = files::rows(input, BYTES_MAX)?;
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&text[..]);
     let mut lines = Lines { text: &text, at: 0, line: 1 };
     let mut rows = Vec::new();

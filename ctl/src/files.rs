@@ -40,6 +40,21 @@ pub fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
     Ok(Box::new(file))
 }
 
+/// Reads all of a file of rows, at most so many bytes.
+///
+/// # Errors
+/// Wrong usage: it cannot be read, or is longer.
+pub fn rows(input: impl Read, bytes_max: u64) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    // One byte more than is allowed tells that there is too much.
+    let unreadable = |error: io::Error| Failure::usage("unreadable", format!("the file cannot be read: {error}"));
+    input.take(bytes_max + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > bytes_max {
+        return Err(Failure::usage("file_too_large", format!("a file has at most {bytes_max} bytes; split it")));
+    }
+    Ok(text)
+}
+
 /// The failure of a file that cannot be read.
 pub fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::usage("unreadable", format!("{} cannot be read: {error}", path.display()))

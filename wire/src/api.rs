@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use diagnosis::{
     Diagnosis, FolderFigures, MemberDiagnosis, Refused, RefusedNode, RelayConnection, RelayDiagnosis,
-    SOFTWARE_BYTES_MAX, SyncFigures, printable,
+    SOFTWARE_BYTES_MAX, SyncFigures, printable, version_of,
 };
 pub use held::{HELD_ROWS_MAX, HeldRow};
 pub use many::{MANY_BYTES_MAX, MANY_REQUESTS_MAX, Many, ManyError, ManyResult, unpack};

@@ -1,6 +1,5 @@
 //! What moves money in more than one step: pending transfers with their posting and voiding, and linked transfers.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -15,6 +14,7 @@ use crate::args::Format;
 use crate::batch::is_before_0_2;
 use crate::describe;
 use crate::failure::Failure;
+use crate::files;
 use crate::output::{SCHEMA, line, note, table};
 
 /// Most rows for people; programs get all.
@@ -68,25 +68,13 @@ pub async fn void(context: &mut Context, id: Option<&str>, of: &str) -> Result<(
 /// # Errors
 /// A bad file or row (then nothing is sent), refused, not executed, or unknown.
 pub async fn linked(context: &mut Context, id: Option<&str>, file: &Path) -> Result<(), Failure> {
-    let input: Box<dyn Read> = if file == Path::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        let opened = File::open(file);
-        Box::new(opened.map_err(|error| Failure::usage("bad_file", format!("{}: {error}", file.display())))?)
-    };
-    let legs = legs(input)?;
+    let legs = legs(files::open(file)?)?;
     writes::run(context, id, Operation::Linked { legs }).await
 }
 
 /// Rows of `from,to,amount[,memo]`.
 fn legs(input: impl Read) -> Result<Vec<Leg>, Failure> {
-    let mut text = Vec::new();
-    let unreadable = |error: std::io::Error| Failure::usage("bad_file", format!("the file cannot be read: {error}"));
-    input.take(LINKED_BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > LINKED_BYTES_MAX {
-        let message = format!("a file of linked transfers has at most {LINKED_BYTES_MAX} bytes");
-        return Err(Failure::usage("file_too_large", message));
-    }
+    let text = files::rows(input, LINKED_BYTES_MAX)?;
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&text[..]);
     let (mut legs, mut record, mut row) = (Vec::new(), StringRecord::new(), 0_u64);
     while reader.read_record(&mut record).map_err(|error| Failure::usage("bad_row", error.to_string()))? {
@@ -95,7 +83,10 @@ fn legs(input: impl Read) -> Result<Vec<Leg>, Failure> {
             continue; // a header
         }
         if legs.len() == LEGS_MAX {
-            let message = format!("at most {LEGS_MAX} transfers can be linked (nothing was executed)");
+            let message = format!(
+                "at most {LEGS_MAX} transfers can be linked (nothing was executed); what need not be all or none goes with \
+                 bankctl transfer --batch"
+            );
             return Err(Failure::usage("too_many_rows", message));
         }
         legs.push(leg(&record).map_err(|failure| {

@@ -8,7 +8,7 @@
 //! proof enough, whoever is down: its leader had heard it of all.
 
 use raftbank_consensus::{Engine, NodeId};
-use raftbank_wire::api::{SOFTWARE_BYTES_MAX, printable};
+use raftbank_wire::api::{SOFTWARE_BYTES_MAX, printable, version_of};
 
 use super::Node;
 use super::calls::{CallId, Kind};
@@ -21,12 +21,9 @@ const ASK_EVERY_MS: u64 = 5_000;
 /// The first version, major and minor, that knows linked and pending transfers.
 const NEW_VERBS_SINCE: (u32, u32) = (0, 2);
 
-/// Whether software of this name and version knows linked and pending transfers.
+/// Whether software of this name and version surely knows linked and pending transfers, and batches.
 fn knows_new_verbs(software: &str) -> bool {
-    let version = software.rsplit_once('/').map_or("", |(_, version)| version);
-    let mut numbers = version.split(['.', '-', '+']).map(|number| number.parse::<u32>().ok());
-    let version = numbers.next().flatten().zip(numbers.next().flatten());
-    version.is_some_and(|version| version >= NEW_VERBS_SINCE)
+    version_of(software).is_some_and(|version| version >= NEW_VERBS_SINCE)
 }
 
 impl<E: Engine> Node<E> {
@@ -105,25 +102,12 @@ impl<E: Engine> Node<E> {
         let call = self.calls.get(&id)?;
         let is_new = match &call.kind {
             Kind::Write(request) => !request.operation.is_basic() && self.state.decide(request).is_none(),
-            Kind::Many(many) => self.not_supported_by().is_some() && many.has_new_verbs(),
+            Kind::Many(many) => {
+                let is_known = || many.requests().is_ok() && many.known(&self.state).is_some();
+                self.not_supported_by().is_some() && many.has_new_verbs() && !is_known()
+            }
             Kind::Read(_) => false,
         };
         if is_new { self.not_supported_by() } else { None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::knows_new_verbs;
-
-    #[test]
-    fn only_what_surely_knows_the_new_verbs_is_said_to() {
-        for software in ["raftbankd/0.2.0", "raftbankd/0.2.0-rc.1", "raftbankd/0.10.3", "raftbankd/1.0.0", "x/y/0.2.0"]
-        {
-            assert!(knows_new_verbs(software), "{software}");
-        }
-        for software in ["raftbankd/0.1.9", "raftbankd/0", "raftbankd/.9", "raftbankd", "0.2.0", "", "a/b.2", "/1.x"] {
-            assert!(!knows_new_verbs(software), "{software}");
-        }
     }
 }

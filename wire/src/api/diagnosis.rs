@@ -130,9 +130,32 @@ pub fn printable(text: &str, bytes_max: usize) -> String {
     text.chars().take(bytes_max).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
 }
 
+/// Major and minor version of a name and version such as `raftbankd/0.2.0`; `None` if it is spelled otherwise.
+pub fn version_of(software: &str) -> Option<(u32, u32)> {
+    let (_, version) = software.rsplit_once('/')?;
+    let mut numbers = version.split(['.', '-', '+']).map(|number| number.parse().ok());
+    numbers.next().flatten().zip(numbers.next().flatten())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{printable, version_of};
+
+    #[test]
+    fn a_version_is_two_numbers_behind_the_last_slash() {
+        for (software, version) in [
+            ("raftbankd/0.2.0", (0, 2)),
+            ("raftbankd/0.2.0-rc.1", (0, 2)),
+            ("raftbankd/0.10.3", (0, 10)),
+            ("raftbankd/1.0.0", (1, 0)),
+            ("x/y/0.2.0", (0, 2)),
+        ] {
+            assert_eq!(version_of(software), Some(version), "{software}");
+        }
+        for software in ["raftbankd/0", "raftbankd/.9", "raftbankd", "0.2.0", "", "a/b.2", "/1.x", "a/4294967296.0"] {
+            assert_eq!(version_of(software), None, "{software}");
+        }
+    }
 
     #[test]
     fn what_strangers_say_is_short_and_plain() {
