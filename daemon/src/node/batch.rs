@@ -2,7 +2,7 @@
 //! is in flight at a time, executed on the applied state, so there is one overlay and never a chain of rollbacks.
 
 use raftbank_consensus::{Engine, Entry, Input, Term};
-use raftbank_ledger::{BLOCK_BYTES_MAX, BLOCK_REQUESTS_MAX, Decision, Executed, Header, Request, pow};
+use raftbank_ledger::{BLOCK_BYTES_MAX, BLOCK_REQUESTS_MAX, Decision, Executed, Hash, Header, Request, pow};
 use raftbank_wire::api::{MANY_BYTES_MAX, MANY_REQUESTS_MAX};
 
 use super::answers::decided;
@@ -21,9 +21,9 @@ pub const AHEAD_REQUESTS_MIN: usize = 1_024;
 /// What [`NodeConfig::gather_calls_min`](super::NodeConfig) should be: with fewer clients a wait costs more than it saves.
 pub const GATHER_CALLS_MIN: usize = 8;
 
-/// A block that is executed on top of the one in flight. It is proposed once that is committed.
+/// A block that is executed. On top of one in flight, it is proposed once that is committed.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct Built {
     header: Header,
     executed: Executed,
     waiters: Waiters,
@@ -88,7 +88,7 @@ impl<E: Engine> Node<E> {
             if self.proposals.contains_key(&(self.applied + 1)) {
                 return self.execute_ahead();
             }
-            if let Some(Ahead { header, executed, waiters }) = self.take_ahead() {
+            if let Some(Built { header, executed, waiters }) = self.take_ahead() {
                 self.mine(header, executed, waiters);
                 continue;
             }
@@ -101,15 +101,21 @@ impl<E: Engine> Node<E> {
                 continue;
             }
             let executed = self.state.execute(self.requests_of(&calls), self.now.wall_ms);
-            let waiters = Waiters { calls, decisions: executed.decisions.clone() };
             assert!(executed.requests() > 0, "what is decided in the applied state was taken out of the batch");
-            let proposer = self.config.names[usize::from(self.config.id.0)].clone();
-            let header = executed.seal(&self.state, self.term, proposer);
-            for id in waiters.ids() {
-                self.place(id, Place::Mining);
-            }
+            let Built { header, executed, waiters } = self.built(self.state.tip().hash, executed, calls);
             self.mine(header, executed, waiters);
         }
+    }
+
+    /// A block behind the one with this hash, without its nonce. Its calls wait for it.
+    fn built(&mut self, previous: Hash, mut executed: Executed, calls: Vec<(CallId, usize)>) -> Built {
+        let proposer = self.config.names[usize::from(self.config.id.0)].clone();
+        let header = executed.seal_behind(previous, &self.state, self.term, proposer);
+        let waiters = Waiters { calls, decisions: std::mem::take(&mut executed.decisions) };
+        for id in waiters.ids() {
+            self.place(id, Place::Mining);
+        }
+        Built { header, executed, waiters }
     }
 
     /// Looks for a nonce, and proposes the block if it finds one at once.
@@ -153,25 +159,22 @@ impl<E: Engine> Node<E> {
             calls.iter().rev().for_each(|(id, _)| self.queue.push_front(*id));
             return;
         }
-        let proposer = self.config.names[usize::from(self.config.id.0)].clone();
-        let header = executed.seal_behind(previous, &self.state, self.term, proposer);
-        let waiters = Waiters { calls, decisions: executed.decisions.clone() };
-        for id in waiters.ids() {
-            self.place(id, Place::Mining);
-        }
-        self.ahead = Some(Ahead { header, executed, waiters });
+        self.ahead = Some(self.built(previous, executed, calls));
     }
 
     /// A block was committed, and so many of this node's clients were answered. Clients that wait for an answer before they ask
     /// again will do so in a moment: a block that waits for them serves all with one sync. Without that, those who have
     /// just been answered and those who wait would take turns, in blocks of half the size.
     pub(super) fn gather(&mut self, answered: usize) {
-        if answered < self.config.gather_calls_min || !self.proposes() || self.ahead.is_some() {
+        // More than a block holds need not come together.
+        let enough = (answered + self.queue.len()).min(self.config.batch_requests_max);
+        let has_enough = self.queue.len() >= enough || self.waiting_requests() >= self.config.ahead_requests_min;
+        if answered < self.config.gather_calls_min || has_enough || !self.proposes() || self.ahead.is_some() {
             return;
         }
         let turn = self.next_gather;
         self.next_gather += 1;
-        self.gathering = Some((turn, answered + self.queue.len()));
+        self.gathering = Some((turn, enough));
         self.actions.push(Action::Gather { turn });
     }
 
@@ -202,7 +205,7 @@ impl<E: Engine> Node<E> {
     }
 
     /// The block that was executed ahead, if it stands on the tip. If not, its requests wait again.
-    fn take_ahead(&mut self) -> Option<Ahead> {
+    fn take_ahead(&mut self) -> Option<Built> {
         let ahead = self.ahead.take()?;
         if ahead.header.previous == self.state.tip().hash && ahead.header.term == self.term {
             return Some(ahead);

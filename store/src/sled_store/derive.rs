@@ -55,9 +55,8 @@ pub(super) fn derive(
         }
         tip = Some(tip_of(&block, hash));
         found.chain.push(index, &found.log.push(hash));
-        for (at, entry) in (0_u32..).zip(block.entries) {
-            let record = IdRecord { height, index: at, digest: entry.request.digest(), outcome: entry.outcome };
-            if found.ids.insert(entry.request.id, record).is_some() {
+        for (id, record) in ids_of(block, height) {
+            if found.ids.insert(id, record).is_some() {
                 return Err(tree.corrupt(format!("a request id of block {height} was used before")));
             }
         }
@@ -72,6 +71,13 @@ pub(super) fn derive(
     Ok(found)
 }
 
+fn ids_of(block: Block, height: u64) -> impl Iterator<Item = (RequestId, IdRecord)> {
+    (0_u32..).zip(block.entries).map(move |(index, entry)| {
+        let record = IdRecord { height, index, digest: entry.request.digest(), outcome: entry.outcome };
+        (entry.request.id, record)
+    })
+}
+
 fn tip_of(block: &Block, hash: Hash) -> Tip {
     let header = &block.header;
     Tip { height: header.height, hash, time_ms: header.time_ms, term: header.term, state_root: header.state_root }
@@ -84,10 +90,7 @@ pub(super) fn ids(tree: &Tree, to: Index) -> Result<BTreeMap<RequestId, IdRecord
         let Some(entry) = record.entry else { return Ok(()) };
         let block = Block::decode(&entry)
             .map_err(|error| tree.corrupt(format!("record {} holds no block: {error}", record.index)))?;
-        for (index, entry) in (0_u32..).zip(block.entries) {
-            let record = IdRecord { height, index, digest: entry.request.digest(), outcome: entry.outcome };
-            ids.insert(entry.request.id, record);
-        }
+        ids.extend(ids_of(block, height));
         height += 1;
         Ok(())
     })?;

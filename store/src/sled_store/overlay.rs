@@ -25,8 +25,8 @@ pub(super) struct Overlay {
     /// The state that sled holds.
     stored: Applied,
     accounts: HashMap<Account, Balance>,
-    /// Other rows by key, sealed; `None` is a row that goes away.
-    others: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Other rows by key, sealed.
+    others: BTreeMap<Vec<u8>, Vec<u8>>,
     row_bytes: usize,
     log_bytes: usize,
 }
@@ -50,21 +50,20 @@ impl Overlay {
         for (name, value) in &delta.values {
             let key = rows::named_key(rows::VALUE, name);
             let value = rows::seal(&key, value.clone());
-            self.put(key, Some(value));
+            self.put(key, value);
         }
         for (id, pending) in &delta.pendings {
             let key = rows::named_key(rows::PENDING, id.as_str().as_bytes());
             let value = rows::seal_pending(&key, pending);
-            self.put(key, Some(value));
+            self.put(key, value);
         }
     }
 
-    fn put(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        let size = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-        self.row_bytes += size(&value);
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.row_bytes += value.len();
         let new = ROW_BYTES + key.len();
         match self.others.insert(key, value) {
-            Some(old) => self.row_bytes -= size(&old),
+            Some(old) => self.row_bytes -= old.len(),
             None => self.row_bytes += new,
         }
     }
@@ -95,10 +94,7 @@ impl Overlay {
             pending.insert(&key, value);
         }
         for (key, value) in std::mem::take(&mut self.others) {
-            match value {
-                Some(value) => pending.insert(&key, value),
-                None => pending.remove(&key),
-            }
+            pending.insert(&key, value);
         }
         if !planted!(StateRowsWithoutPlace) {
             pending.insert(&[rows::APPLIED], rows::seal_applied(applied));
@@ -113,9 +109,9 @@ impl Overlay {
         self.accounts.iter().map(|(account, balance)| (account, *balance))
     }
 
-    /// Other rows of one kind that sled does not have yet; `None` is one that goes away.
-    pub fn others(&self, kind: u8) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    /// Other rows of one kind that sled does not have yet.
+    pub fn others(&self, kind: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
         let rows = self.others.range(vec![kind]..).take_while(move |(key, _)| key.first() == Some(&kind));
-        rows.map(|(key, value)| (&key[..], value.as_deref()))
+        rows.map(|(key, value)| (&key[..], &value[..]))
     }
 }

@@ -124,14 +124,12 @@ impl Rows {
     /// With what is not in sled yet.
     fn covered(mut self, overlay: &Overlay) -> Rows {
         self.accounts.extend(overlay.accounts().map(|(account, balance)| (account.clone(), balance)));
-        for (key, value) in overlay.others(rows::VALUE) {
-            match value.and_then(|value| rows::unseal(key, value)) {
-                Some(value) => drop(self.values.insert(key[1..].to_vec(), value.to_vec())),
-                None => drop(self.values.remove(&key[1..])),
-            }
-        }
-        let pendings = overlay.others(rows::PENDING).filter_map(|(key, value)| Some((key, value?)));
-        self.pendings.extend(pendings.filter_map(|(key, value)| pending(key, value)));
+        let sealed = "sealed by this process";
+        let values = overlay.others(rows::VALUE);
+        self.values
+            .extend(values.map(|(key, value)| (key[1..].to_vec(), rows::unseal(key, value).expect(sealed).to_vec())));
+        let pendings = overlay.others(rows::PENDING);
+        self.pendings.extend(pendings.map(|(key, value)| pending(key, value).expect(sealed)));
         self
     }
 }
