@@ -114,7 +114,7 @@ pub struct Node<E: Engine = Raft> {
     proposals: BTreeMap<u64, Proposal>,
     mining: Option<batch::Mining>,
     /// The block behind the one that is in flight.
-    ahead: Option<batch::Ahead>,
+    ahead: Option<batch::Built>,
     /// The index in flight behind which a block was tried to be executed: once is enough.
     ahead_of: u64,
     /// The next block waits until this turn is over, or so many calls wait for it.

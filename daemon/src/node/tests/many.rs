@@ -223,6 +223,7 @@ fn much_that_waits_is_executed_while_the_block_before_is_on_its_way() {
     requests.push(("first", credit("alice", 7)));
     requests.push(("spend", Operation::Debit { account: account("alice"), amount: Amount::new(1_031).unwrap() }));
     let second = bank.ask(leader, pack(&requests));
+    assert!(bank.nodes[leader].ahead.is_some(), "executed while the first one is on its way");
     let third = bank.write(leader, "third", credit("alice", 1));
     for _ in 0..20 {
         for node in 0..3 {
@@ -262,6 +263,7 @@ fn what_was_executed_ahead_of_a_block_that_came_to_nothing_waits_for_the_next_le
     let requests: Vec<(&str, Operation)> = ids.iter().map(|id| (id.as_str(), credit("alice", 1))).collect();
     let ApiRequest::WriteMany { requests, .. } = pack(&requests) else { unreachable!() };
     let second = bank.ask(leader, ApiRequest::WriteMany { requests, timeout_ms: 30_000 });
+    assert!(bank.nodes[leader].ahead.is_some(), "executed behind a block that will come to nothing");
     bank.run_ms(3_000);
     // The others have a leader of their own by now, and a block in the place of this node's.
     let others = (0..3).find(|node| *node != leader && bank.nodes[*node].role().0 == Role::Leader).unwrap();
