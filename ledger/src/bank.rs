@@ -14,7 +14,7 @@ use crate::names::{Account, RequestId};
 use crate::outcome::{Outcome, Refusal};
 use crate::pending::{self, Pending, PendingChanges, PendingRun, Pendings};
 use crate::request::{Operation, Request};
-use crate::smt::{Smt, StateProof};
+use crate::smt::{Smt, StateProof, TreeUpdate};
 use crate::table::Table;
 use crate::violation::Violation;
 
@@ -76,7 +76,7 @@ pub struct Executed {
     accounts: Table<Account, Slot>,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
     ids: Table<RequestId, IdRecord>,
-    tree: Smt,
+    tree: TreeUpdate,
 }
 
 /// An account's balance while a block is executed.
@@ -176,11 +176,8 @@ impl Bank {
         ids: BTreeMap<RequestId, IdRecord>,
         pendings: BTreeMap<RequestId, Pending>,
     ) -> Self {
-        let tree = Smt::default().update(leaves(
-            accounts.iter().map(|(account, balance)| (account, *balance)),
-            &values,
-            &pendings,
-        ));
+        let mut tree = Smt::default();
+        tree.set(leaves(accounts.iter().map(|(account, balance)| (account, *balance)), &values, &pendings));
         let ids = if planted!(IdsLostAtRestart) { BTreeMap::new() } else { ids };
         Self { accounts, values, ids, pendings: Pendings::new(pendings), tree }
     }
@@ -249,7 +246,8 @@ impl Bank {
         let Run { accounts, values, pendings: PendingRun { changes: pendings, .. }, .. } = run;
         let balances = changed(&accounts).map(|(account, _, after)| (account, after));
         let changed = leaves(balances, &values, &pendings.rows);
-        let tree = under.last().map_or(&self.tree, |below| &below.tree).update(changed);
+        let below: Vec<&TreeUpdate> = under.iter().map(|below| &below.tree).collect();
+        let tree = self.tree.plan(&below, changed);
         Executed {
             transaction_root: root.unwrap_or_else(|| merkle::root(&leaves_hashed)),
             state_root: tree.root(),
@@ -290,7 +288,7 @@ impl Bank {
             }
             return Err(Violation::Unbalanced(moved));
         }
-        self.tree = executed.tree;
+        self.tree.apply(executed.tree);
         let values: Vec<_> = executed.values.into_iter().collect();
         let ids = executed.ids.into_rows();
         self.values.extend(values.iter().cloned());

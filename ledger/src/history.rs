@@ -86,7 +86,9 @@ impl Books {
     pub fn tree(&self) -> Smt {
         let balances = self.accounts.iter().map(|(account, balance)| (account_key(account), balance_hash(*balance)));
         let values = self.values.iter().map(|(key, value)| (*key, *value));
-        Smt::default().update(balances.chain(values).chain(pending::leaves(self.pendings.rows())).collect())
+        let mut tree = Smt::default();
+        tree.set(balances.chain(values).chain(pending::leaves(self.pendings.rows())).collect());
+        tree
     }
 
     /// What proves an account's balance, or that there is none, in such a tree.

@@ -24,6 +24,7 @@ mod outcome;
 mod pending;
 pub mod pow;
 mod request;
+mod slab;
 mod smt;
 mod state;
 mod table;
@@ -49,7 +50,7 @@ pub use pending::{EXPIRED_PER_BLOCK, Pending, PendingStatus, Pendings, pending_k
 pub use request::{
     KEY_BYTES_MAX, LEGS_MAX, LEGS_MIN, Leg, MEMO_BYTES_MAX, Operation, Request, TIMEOUT_MS_MAX, VALUE_BYTES_MAX,
 };
-pub use smt::{PlaceInTree, Smt, StateProof, StateProofError};
+pub use smt::{PlaceInTree, Smt, StateProof, StateProofError, TreeUpdate};
 pub use state::{Delta, State, StateRows, Tip};
 pub use verify::Verifier;
 pub use violation::Violation;

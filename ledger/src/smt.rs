@@ -4,10 +4,11 @@
 //! SHA-256(value)). Any other is SHA-256(0x01 ‖ left ‖ right), split by the key's next bit, most significant first. So
 //! the root depends on the content alone, not on the order in which it came.
 //!
-//! The tree is persistent: an update makes a new tree that shares all that it did not touch, so a block's effect can be
-//! computed, checked and dropped without touching the state. It costs in the keys it changes.
+//! An update costs in the keys that it changes.
 
-use std::sync::Arc;
+mod tree;
+
+pub use tree::{Smt, TreeUpdate};
 
 use crate::hash::Hash;
 
@@ -74,84 +75,6 @@ impl StateProof {
     }
 }
 
-/// A tree. Cloning is cheap.
-#[derive(Clone, Debug, Default)]
-pub struct Smt {
-    root: Subtree,
-}
-
-/// A subtree with its hash. The hash stands beside the pointer and not behind it: to hash a branch anew, the side that did
-/// not change need not be fetched from memory.
-#[derive(Clone, Debug, Default)]
-struct Subtree {
-    hash: Hash,
-    node: Node,
-}
-
-#[derive(Clone, Debug, Default)]
-enum Node {
-    #[default]
-    Empty,
-    Leaf(Arc<Leaf>),
-    Branch(Arc<Branch>),
-}
-
-#[derive(Debug)]
-struct Leaf {
-    key: Hash,
-    value: Hash,
-}
-
-#[derive(Debug)]
-struct Branch {
-    left: Subtree,
-    right: Subtree,
-}
-
-/// A key and the hash of its new value.
-type Change = (Hash, Hash);
-
-impl Smt {
-    /// The root hash; zero for the empty tree.
-    pub fn root(&self) -> Hash {
-        self.root.hash
-    }
-
-    /// What is under `key`, with the hashes that lead from there to the root.
-    pub fn prove(&self, key: &Hash) -> StateProof {
-        let mut siblings = Vec::new();
-        let mut node = &self.root.node;
-        let end = loop {
-            match node {
-                Node::Empty => break PlaceInTree::Empty,
-                Node::Leaf(leaf) if leaf.key == *key => break PlaceInTree::Value(leaf.value),
-                Node::Leaf(leaf) => break PlaceInTree::Other { key: leaf.key, value: leaf.value },
-                Node::Branch(branch) => {
-                    let Branch { left, right } = branch.as_ref();
-                    let (next, sibling) = if bit(key, siblings.len()) { (right, left) } else { (left, right) };
-                    siblings.push(sibling.hash);
-                    node = &next.node;
-                }
-            }
-        };
-        siblings.reverse();
-        StateProof { end, siblings }
-    }
-
-    /// The tree with these keys set to the values whose hashes are given. Of a key given twice the last counts.
-    #[must_use]
-    pub fn update(&self, mut changes: Vec<Change>) -> Self {
-        changes.reverse();
-        changes.sort_by_key(|(key, _)| *key);
-        changes.dedup_by_key(|(key, _)| *key);
-        Self { root: set(&self.root, &changes, 0) }
-    }
-}
-
-fn leaf((key, value): &Change) -> Subtree {
-    Subtree { hash: leaf_hash(key, value), node: Node::Leaf(Arc::new(Leaf { key: *key, value: *value })) }
-}
-
 /// Hash of a subtree with this key alone.
 fn leaf_hash(key: &Hash, value: &Hash) -> Hash {
     Hash::of(&[&[0], &key.0, &value.0])
@@ -159,41 +82,6 @@ fn leaf_hash(key: &Hash, value: &Hash) -> Hash {
 
 fn branch_hash(left: &Hash, right: &Hash) -> Hash {
     Hash::of(&[&[1], &left.0, &right.0])
-}
-
-/// `changes` is sorted by key, has each key once, and shares the first `depth` bits with this subtree.
-fn set(subtree: &Subtree, changes: &[Change], depth: usize) -> Subtree {
-    const NONE: &Subtree = &Subtree { hash: Hash::ZERO, node: Node::Empty };
-    if changes.is_empty() {
-        return subtree.clone();
-    }
-    let (left, right) = match &subtree.node {
-        Node::Empty => {
-            if let [change] = changes {
-                return leaf(change);
-            }
-            (NONE, NONE)
-        }
-        Node::Leaf(old) => {
-            if let [change] = changes
-                && change.0 == old.key
-            {
-                return leaf(change);
-            }
-            if changes.binary_search_by_key(&old.key, |(key, _)| *key).is_ok() {
-                (NONE, NONE) // replaced below
-            } else if bit(&old.key, depth) {
-                (NONE, subtree)
-            } else {
-                (subtree, NONE)
-            }
-        }
-        Node::Branch(branch) => (&branch.left, &branch.right),
-    };
-    let split = changes.partition_point(|(key, _)| !bit(key, depth));
-    let left = set(left, &changes[..split], depth + 1);
-    let right = set(right, &changes[split..], depth + 1);
-    Subtree { hash: branch_hash(&left.hash, &right.hash), node: Node::Branch(Arc::new(Branch { left, right })) }
 }
 
 fn bit(key: &Hash, depth: usize) -> bool {
@@ -204,8 +92,10 @@ fn bit(key: &Hash, depth: usize) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Change, PlaceInTree, Smt, bit};
+    use super::{PlaceInTree, Smt, TreeUpdate, bit};
     use crate::hash::Hash;
+
+    type Change = (Hash, Hash);
 
     /// The definition, word for word.
     fn naive(changes: &[Change], depth: usize) -> Hash {
@@ -233,16 +123,32 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_and_grouping_gives_the_root_of_the_definition(
-            groups in prop::collection::vec(prop::collection::vec((key(), any::<u8>()), 0..8), 0..8)
+            groups in prop::collection::vec((prop::collection::vec((key(), any::<u8>()), 0..8), 0_u8..3), 0..8)
         ) {
             let mut tree = Smt::default();
             let mut content = std::collections::BTreeMap::new();
-            for group in groups {
+            let mut waiting: Vec<TreeUpdate> = Vec::new();
+            for (group, applied) in groups {
                 let changes: Vec<Change> = group.iter().map(|(key, value)| (*key, Hash::of(&[&[*value]]))).collect();
                 content.extend(changes.iter().copied());
-                tree = tree.update(changes);
+                let before = tree.root();
+                let update = tree.plan(&waiting.iter().collect::<Vec<_>>(), changes);
+                prop_assert_eq!(tree.root(), before);
                 let all: Vec<Change> = content.iter().map(|(key, value)| (*key, *value)).collect();
-                prop_assert_eq!(tree.root(), naive(&all, 0));
+                prop_assert_eq!(update.root(), naive(&all, 0));
+                waiting.push(update);
+                // Some of what waits, the oldest first, as blocks are committed.
+                for update in waiting.drain(..waiting.len().min(applied.into())) {
+                    let root = update.root();
+                    tree.apply(update);
+                    prop_assert_eq!(tree.root(), root);
+                }
+            }
+            waiting.into_iter().for_each(|update| tree.apply(update));
+            for (key, value) in &content {
+                let proof = tree.prove(key);
+                prop_assert_eq!(proof.end, PlaceInTree::Value(*value));
+                prop_assert_eq!(proof.root(key), Ok(tree.root()));
             }
         }
 
@@ -251,7 +157,8 @@ mod tests {
             changes in prop::collection::vec((key(), any::<u8>()), 0..16), asked in key(), flip in any::<usize>(),
         ) {
             let changes: Vec<Change> = changes.iter().map(|(key, value)| (*key, Hash::of(&[&[*value]]))).collect();
-            let tree = Smt::default().update(changes.clone());
+            let mut tree = Smt::default();
+            tree.set(changes.clone());
             let content: std::collections::BTreeMap<_, _> = changes.into_iter().collect();
             let mut proof = tree.prove(&asked);
             match (content.get(&asked), proof.end) {
@@ -280,11 +187,26 @@ mod tests {
     }
 
     #[test]
-    fn an_update_leaves_the_old_tree_alone() {
-        let old = Smt::default().update(vec![(Hash([1; 32]), Hash([2; 32]))]);
-        let root = old.root();
-        let new = old.update(vec![(Hash([1; 32]), Hash([3; 32])), (Hash([9; 32]), Hash([3; 32]))]);
-        assert_eq!(old.root(), root);
-        assert_ne!(new.root(), root);
+    fn a_plan_that_is_dropped_leaves_nothing_behind() {
+        let mut tree = Smt::default();
+        tree.set(vec![(Hash([1; 32]), Hash([2; 32]))]);
+        let root = tree.root();
+        let change = |value| vec![(Hash([1; 32]), Hash([value; 32])), (Hash([9; 32]), Hash([3; 32]))];
+        drop(tree.plan(&[], change(7)));
+        assert_eq!(tree.root(), root);
+        let update = tree.plan(&[], change(8));
+        let promised = update.root();
+        tree.apply(update);
+        assert_eq!(tree.root(), promised);
+        assert_eq!(tree.prove(&Hash([1; 32])).end, PlaceInTree::Value(Hash([8; 32])));
+    }
+
+    #[test]
+    #[should_panic(expected = "planned on this tree")]
+    fn what_was_planned_on_another_tree_is_not_written() {
+        let mut tree = Smt::default();
+        let update = tree.plan(&[], vec![(Hash([1; 32]), Hash([2; 32]))]);
+        tree.set(vec![(Hash([5; 32]), Hash([2; 32]))]);
+        tree.apply(update);
     }
 }

@@ -80,9 +80,10 @@ fn trees(node: Duration) {
     );
     for size in [1_000_u64, 10_000, 100_000, 1_000_000] {
         let key = |number: u64| Hash::of(&[&number.to_be_bytes()]);
-        let tree = Smt::default().update((0..size).map(|number| (key(number), key(number))).collect());
+        let mut tree = Smt::default();
+        tree.set((0..size).map(|number| (key(number), key(number))).collect());
         let changes: Vec<(Hash, Hash)> = (0..100).map(|number| (key(number * (size / 100)), Hash([9; 32]))).collect();
-        let state = time(|| drop(black_box(tree.update(changes.clone()))));
+        let state = time(|| drop(black_box(tree.plan(&[], changes.clone()))));
         let mut log = LogTree::default();
         for number in 0..size {
             log.push(key(number));
