@@ -6,9 +6,11 @@ mod moves;
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
+use crate::accounts::Accounts;
 use crate::amount::{BALANCE_MAX, Balance};
 use crate::block::{BLOCK_REQUESTS_MAX, Entry, Header, entries_of, put_entry};
 use crate::hash::Hash;
+use crate::ids::Ids;
 use crate::merkle;
 use crate::names::{Account, RequestId};
 use crate::outcome::{Outcome, Refusal};
@@ -82,6 +84,8 @@ pub struct Executed {
 /// An account's balance while a block is executed.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
+    /// The account's number; `None` for one that was not there, or is there by a block that is not adopted yet.
+    number: Option<u32>,
     /// Before the block; `None` for an account that was not there.
     before: Option<Balance>,
     /// What the block has made of it, if anything.
@@ -156,9 +160,9 @@ pub(crate) struct Changes {
 /// Balances, values, pending transfers and ids, without a chain.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bank {
-    pub accounts: BTreeMap<Account, Balance>,
+    pub accounts: Accounts,
     pub values: BTreeMap<Vec<u8>, Vec<u8>>,
-    pub ids: BTreeMap<RequestId, IdRecord>,
+    pub ids: Ids,
     pub pendings: Pendings,
     tree: Smt,
 }
@@ -173,23 +177,23 @@ impl Bank {
     pub fn restore(
         accounts: BTreeMap<Account, Balance>,
         values: BTreeMap<Vec<u8>, Vec<u8>>,
-        ids: BTreeMap<RequestId, IdRecord>,
+        ids: Ids,
         pendings: BTreeMap<RequestId, Pending>,
     ) -> Self {
         let mut tree = Smt::default();
         tree.set(leaves(accounts.iter().map(|(account, balance)| (account, *balance)), &values, &pendings));
-        let ids = if planted!(IdsLostAtRestart) { BTreeMap::new() } else { ids };
-        Self { accounts, values, ids, pendings: Pendings::new(pendings), tree }
+        let ids = if planted!(IdsLostAtRestart) { Ids::default() } else { ids };
+        Self { accounts: accounts.into(), values, ids, pendings: Pendings::new(pendings), tree }
     }
 
     /// An account's balance; `world` always has one.
     pub fn balance(&self, account: &Account) -> Option<Balance> {
-        self.accounts.get(account).copied().or_else(|| account.is_world().then_some(0))
+        self.accounts.get(account).or_else(|| account.is_world().then_some(0))
     }
 
     /// The account's balance in the state tree, or that it is not there, with the hashes that lead to the root.
     pub fn prove(&self, account: &Account) -> (Option<Balance>, StateProof) {
-        (self.accounts.get(account).copied(), self.tree.prove(&account_key(account)))
+        (self.accounts.get(account), self.tree.prove(&account_key(account)))
     }
 
     /// The state root.
@@ -272,29 +276,36 @@ impl Bank {
     pub fn adopt(&mut self, executed: Executed) -> Result<Changes, Violation> {
         // Double entry: what one account gains another loses.
         self.check_holds(&executed)?;
-        let accounts: Vec<(Account, Balance)> =
-            changed(&executed.accounts).map(|(account, _, after)| (account.clone(), after)).collect();
-        // Each account is looked up once: what it was is what makes room for what it is.
-        let before: Vec<Option<Balance>> =
-            accounts.iter().map(|(account, after)| self.accounts.insert(account.clone(), *after)).collect();
-        let changes = accounts.iter().zip(&before).map(|((_, after), before)| after - before.unwrap_or(0));
-        let moved: Balance = changes.sum();
+        let mut accounts = Vec::with_capacity(executed.accounts.rows().len());
+        let mut moved: Balance = 0;
+        for (account, slot, after) in changed(&executed.accounts) {
+            // One that was opened by a block below this one has no number in the slot, and has one by now.
+            let number = slot.number.or_else(|| self.accounts.find(account));
+            moved += after - number.map_or(0, |number| self.accounts.at(number));
+            accounts.push((account.clone(), after, number));
+        }
         if moved != 0 {
-            for ((account, _), before) in accounts.iter().zip(before) {
-                match before {
-                    Some(balance) => self.accounts.insert(account.clone(), balance),
-                    None => self.accounts.remove(account),
-                };
-            }
             return Err(Violation::Unbalanced(moved));
         }
+        let set = |(account, after, number): (Account, Balance, Option<u32>)| {
+            match number {
+                Some(number) => self.accounts.set(number, after),
+                None => self.accounts.insert(&account, after),
+            }
+            (account, after)
+        };
+        let accounts: Vec<(Account, Balance)> = accounts.into_iter().map(set).collect();
         self.tree.apply(executed.tree);
         let values: Vec<_> = executed.values.into_iter().collect();
         let ids = executed.ids.into_rows();
         self.values.extend(values.iter().cloned());
-        self.ids.extend(ids.iter().cloned());
+        for (id, record) in &ids {
+            assert!(self.ids.insert(id, record.clone()), "an id stands for one request");
+        }
         if planted!(IdExpires) {
-            self.ids.retain(|_, record| record.height + 8 > executed.height);
+            let mut ids = std::mem::take(&mut self.ids).sorted();
+            ids.retain(|(_, record)| record.height + 8 > executed.height);
+            self.ids = ids.into_iter().collect();
         }
         Ok(Changes { accounts, values, ids, pendings: self.pendings.adopt(executed.pendings) })
     }
@@ -367,12 +378,14 @@ impl Run<'_> {
             return place;
         }
         let below = self.under.iter().rev().find_map(|below| below.accounts.get(account)?.after);
-        let before = below.or_else(|| self.bank.balance(account));
-        self.accounts.push(account.clone(), Slot { before, after: None })
+        let number = self.bank.accounts.find(account);
+        let there = || number.map(|number| self.bank.accounts.at(number)).or_else(|| account.is_world().then_some(0));
+        let before = below.or_else(there);
+        self.accounts.push(account.clone(), Slot { number, before, after: None })
     }
 
     fn at(&self, slot: usize) -> Option<Balance> {
-        let Slot { before, after } = self.accounts.at(slot);
+        let Slot { before, after, .. } = self.accounts.at(slot);
         after.or(*before)
     }
 

@@ -9,6 +9,7 @@
 #[macro_use]
 mod planted;
 
+mod accounts;
 mod amount;
 mod bank;
 mod block;
@@ -17,6 +18,8 @@ pub mod counts;
 mod genesis;
 mod hash;
 mod history;
+mod ids;
+mod index;
 pub mod log_tree;
 pub mod merkle;
 mod names;
@@ -42,6 +45,7 @@ pub use bytes::DecodeError;
 pub use genesis::{GENESIS_KEY, Genesis, GenesisAccount, GenesisError, GenesisInfo, GenesisTransfer, MEMBERS_MAX};
 pub use hash::{Hash, HashError};
 pub use history::{Books, effect, postings, touches};
+pub use ids::Ids;
 pub use log_tree::{LogNode, LogTree};
 pub use merkle::MerkleError;
 pub use names::{Account, NameError, NodeName, RequestId};

@@ -11,6 +11,7 @@ use crate::bank::{Bank, Changes, Decision, Executed, IdRecord, Place};
 use crate::block::{Block, HEADER_VERSION, Header, transaction_root};
 use crate::genesis::Genesis;
 use crate::hash::Hash;
+use crate::ids::Ids;
 use crate::log_tree::{LogNode, LogTree};
 use crate::names::{Account, NodeName, RequestId};
 use crate::pending::{Pending, Pendings};
@@ -59,7 +60,7 @@ pub struct StateRows {
     /// All values.
     pub values: BTreeMap<Vec<u8>, Vec<u8>>,
     /// All ids.
-    pub ids: BTreeMap<RequestId, IdRecord>,
+    pub ids: Ids,
     /// All pending transfers, whatever became of them.
     pub pendings: BTreeMap<RequestId, Pending>,
     /// The log tree over all blocks up to the tip.
@@ -152,6 +153,8 @@ impl State {
     /// influence on any result.
     pub fn salt_tables(&mut self, salt: u64) {
         self.salt = salt;
+        self.bank.accounts.salt(salt);
+        self.bank.ids.salt(salt);
     }
 
     /// The last applied block.
@@ -195,9 +198,14 @@ impl State {
         self.bank.ids.get(id)
     }
 
-    /// All accounts with their balances, in order of name, `world` included once it was used.
+    /// How many accounts there are, `world` included once it was used.
+    pub fn account_count(&self) -> usize {
+        self.bank.accounts.len()
+    }
+
+    /// All accounts with their balances, in order of name, `world` included once it was used. Costs in all of them.
     pub fn accounts(&self) -> impl Iterator<Item = (&Account, Balance)> {
-        self.bank.accounts.iter().map(|(account, balance)| (account, *balance))
+        self.bank.accounts.sorted()
     }
 
     /// All values, in order of key.
@@ -205,9 +213,9 @@ impl State {
         self.bank.values.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))
     }
 
-    /// All ids, in order.
-    pub fn ids(&self) -> impl Iterator<Item = (&RequestId, &IdRecord)> {
-        self.bank.ids.iter()
+    /// All ids.
+    pub fn ids(&self) -> &Ids {
+        &self.bank.ids
     }
 
     /// All pending transfers, and what they hold.
@@ -331,7 +339,7 @@ impl State {
     /// cannot do harm.
     #[doc(hidden)]
     pub fn corrupt_balance_for_tests(&mut self, account: &Account, balance: Balance) {
-        self.bank.accounts.insert(account.clone(), balance);
+        self.bank.accounts.insert(account, balance);
     }
 }
 

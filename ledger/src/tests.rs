@@ -101,7 +101,7 @@ fn rows(state: &State) -> StateRows {
     StateRows {
         accounts: state.accounts().map(|(account, balance)| (account.clone(), balance)).collect(),
         values: state.values().map(|(key, value)| (key.to_vec(), value.to_vec())).collect(),
-        ids: state.ids().map(|(id, record)| (id.clone(), record.clone())).collect(),
+        ids: state.ids().clone(),
         pendings: state.pendings().rows().clone(),
         log: state.log().clone(),
         tip: state.tip().clone(),

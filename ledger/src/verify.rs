@@ -5,6 +5,7 @@ use crate::amount::Balance;
 use crate::bank::IdRecord;
 use crate::block::Block;
 use crate::hash::Hash;
+use crate::ids::Ids;
 use crate::log_tree::{LogNode, LogTree};
 use crate::names::{Account, RequestId};
 use crate::pending::Pending;
@@ -73,7 +74,7 @@ impl Verifier {
         &'a self,
         accounts: impl IntoIterator<Item = (&'a Account, Balance)>,
         values: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-        ids: impl IntoIterator<Item = (&'a RequestId, &'a IdRecord)>,
+        ids: &Ids,
         pendings: impl IntoIterator<Item = (&'a RequestId, &'a Pending)>,
     ) -> Result<(), Violation> {
         let mut sum: Balance = 0;
@@ -88,11 +89,14 @@ impl Verifier {
         if !planted!(VerifySkipsValues) {
             same("the value of", values.into_iter(), self.state.values(), key, value)?;
         }
-        let record = |record: &&IdRecord| {
+        let record = |record: &IdRecord| {
             let IdRecord { height, index, digest, outcome } = record;
             format!("{} at height {height}, index {index}, digest {digest}", outcome.code())
         };
-        same("the record of id", ids.into_iter(), self.state.ids(), |id| id.to_string(), record)?;
+        if ids != self.state.ids() {
+            let (stored, expected) = (ids.sorted().into_iter(), self.state.ids().sorted().into_iter());
+            same("the record of id", stored, expected, |id| id.to_string(), record)?;
+        }
         let show = |pending: &&Pending| format!("{pending:?}");
         let expected = self.state.pendings().rows().iter();
         same("the pending transfer", pendings.into_iter(), expected, |id| id.to_string(), show)?;

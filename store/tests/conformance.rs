@@ -231,7 +231,7 @@ impl Model {
         let state = self.chain.state_at(self.applied);
         assert!(state.values().eq(stored.rows.values.iter().map(|(key, value)| (&key[..], &value[..]))));
         assert_eq!(state.pendings().rows(), &stored.rows.pendings);
-        assert!(state.ids().eq(stored.rows.ids.iter()));
+        assert!(*state.ids() == stored.rows.ids);
     }
 
     /// Every complete node of the log tree is there, and no other.
@@ -262,7 +262,7 @@ impl Model {
         let state = self.chain.state_at(self.applied);
         assert_eq!(opened.state.tip(), state.tip());
         assert_eq!(opened.state.log(), state.log());
-        assert!(opened.state.ids().eq(state.ids()));
+        assert!(opened.state.ids() == state.ids());
         assert!(opened.state.accounts().eq(state.accounts()));
         assert!(opened.state.values().eq(state.values()));
         assert_eq!(opened.state.pendings(), state.pendings());

@@ -75,7 +75,7 @@ fn assert_whole(chain: &Chain, reader: &SledReader, opened: &Opened) {
     assert_eq!(opened.state.log(), chain.state_at(25).log());
     assert_eq!(opened.state.tip(), chain.state_at(25).tip());
     assert!(opened.state.accounts().eq(chain.state_at(25).accounts()));
-    assert_eq!(opened.state.ids().count(), chain.state_at(25).ids().count());
+    assert_eq!(opened.state.ids().len(), chain.state_at(25).ids().len());
     assert_eq!(reader.records(0, usize::MAX).unwrap(), chain.records(0));
 }
 

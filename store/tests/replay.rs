@@ -53,7 +53,7 @@ fn assert_stands(chain: &Chain, applied: Index, reader: &SledReader, opened: &Op
     assert_eq!((opened.state.log(), &rows.rows.log), (state.log(), state.log()));
     assert!(opened.state.accounts().eq(state.accounts()) && opened.state.values().eq(state.values()));
     assert_eq!(opened.state.pendings(), state.pendings());
-    assert!(opened.state.ids().eq(state.ids()) && rows.rows.ids.iter().eq(state.ids()));
+    assert!(opened.state.ids() == state.ids() && rows.rows.ids == *state.ids());
     assert!(rows.rows.accounts.iter().map(|(name, balance)| (name, *balance)).eq(state.accounts()));
     let tip = state.tip().height;
     assert!(reader.block(tip).unwrap().is_some() && reader.block(tip + 1).unwrap().is_none());

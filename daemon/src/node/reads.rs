@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use raftbank_consensus::{BarrierId, Engine, Index, Input};
 use raftbank_wire::api::{ApiReply, FailKind};
+use raftbank_wire::frame::REPLY_BYTES_MAX;
 
 use super::Node;
 use super::answers::failed;
@@ -12,6 +13,10 @@ use super::calls::{CallId, Kind, Place, Read};
 
 /// Barriers in flight at a time; reads that arrive meanwhile share the next one.
 const BARRIERS_MAX: usize = 4;
+
+/// More accounts than this fit into no answer: all but 300,000 names have four characters or more, so that a row has six
+/// bytes. Putting them in order would keep everybody waiting for nothing.
+const ACCOUNTS_LISTED_MAX: usize = REPLY_BYTES_MAX as usize / 5;
 
 /// Reads that wait.
 #[derive(Debug, Default)]
@@ -98,6 +103,10 @@ impl<E: Engine> Node<E> {
                     failed(FailKind::Refused, "unknown_account", &message)
                 }
             },
+            Read::Accounts if self.state.account_count() > ACCOUNTS_LISTED_MAX => {
+                let message = format!("more than {ACCOUNTS_LISTED_MAX} accounts do not fit into an answer");
+                failed(FailKind::Internal, "reply_too_long", &message)
+            }
             Read::Accounts => {
                 let accounts = self.state.accounts().filter(|row| row.1 != 0 || !planted!(AccountsDropRow));
                 let accounts = accounts.map(|(account, balance)| (account.as_str().to_owned(), balance)).collect();

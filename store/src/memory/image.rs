@@ -9,7 +9,7 @@ use crate::{
 };
 use raftbank_consensus::{Durable, Entry, HardState, Index, NodeId, Record, Term};
 use raftbank_ledger::{
-    Account, Balance, Block, Delta, Hash, IdRecord, LogTree, Pending, RequestId, State, StateRows, Tip,
+    Account, Balance, Block, Delta, Hash, Ids, LogTree, Pending, RequestId, State, StateRows, Tip,
     log_tree::peak_places,
 };
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub(super) struct Image {
     tip: Tip,
     accounts: BTreeMap<Account, Balance>,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
-    ids: BTreeMap<RequestId, IdRecord>,
+    ids: Ids,
     pendings: BTreeMap<RequestId, Pending>,
     pub blocks: BTreeMap<u64, Index>,
     log: BTreeMap<(u8, u64), Hash>,
@@ -74,7 +74,7 @@ impl Image {
             tip: delta.tip.clone(),
             accounts: BTreeMap::new(),
             values: BTreeMap::new(),
-            ids: BTreeMap::new(),
+            ids: Ids::default(),
             pendings: BTreeMap::new(),
             blocks: BTreeMap::new(),
             log: BTreeMap::new(),
@@ -130,7 +130,9 @@ impl Image {
     fn apply_delta(&mut self, delta: &Delta, index: Index) {
         self.accounts.extend(delta.accounts.iter().cloned());
         self.values.extend(delta.values.iter().cloned());
-        self.ids.extend(delta.ids.iter().cloned());
+        for (id, record) in &delta.ids {
+            self.ids.insert(id, record.clone());
+        }
         self.pendings.extend(delta.pendings.iter().cloned());
         self.log.extend(delta.log.iter().map(|node| ((node.level, node.index), node.hash)));
         self.blocks.insert(delta.tip.height, index);

@@ -12,14 +12,13 @@ use crate::{
     shape::Runs,
 };
 use raftbank_consensus::{Index, Record};
-use raftbank_ledger::{Block, Hash, IdRecord, LogTree, RequestId, State, Tip};
-use std::collections::BTreeMap;
+use raftbank_ledger::{Block, Hash, IdRecord, Ids, LogTree, RequestId, State, Tip};
 
 /// What follows from the blocks up to one of them.
 pub(super) struct Derived {
     pub chain: Chain,
     pub log: LogTree,
-    pub ids: BTreeMap<RequestId, IdRecord>,
+    pub ids: Ids,
 }
 
 /// Reads all applied records. Each must be there, match its digest and have the term that the table of terms says; the
@@ -31,7 +30,7 @@ pub(super) fn derive(
     runs: &Runs,
     on_progress: OnProgress<'_>,
 ) -> Result<Derived, StoreError> {
-    let mut found = Derived { chain: Chain::default(), log: LogTree::default(), ids: BTreeMap::new() };
+    let mut found = Derived { chain: Chain::default(), log: LogTree::default(), ids: Ids::default() };
     let mut tip = None;
     let mut counter = Counter::new(on_progress, "records", applied.index.checked_add(1));
     log::each(tree, 0, applied.index, |record| {
@@ -56,7 +55,7 @@ pub(super) fn derive(
         tip = Some(tip_of(&block, hash));
         found.chain.push(index, &found.log.push(hash));
         for (id, record) in ids_of(block, height) {
-            if found.ids.insert(id, record).is_some() {
+            if !found.ids.insert(&id, record) {
                 return Err(tree.corrupt(format!("a request id of block {height} was used before")));
             }
         }
@@ -84,13 +83,15 @@ fn tip_of(block: &Block, hash: Hash) -> Tip {
 }
 
 /// The request ids of all blocks up to record `to`, which were read before.
-pub(super) fn ids(tree: &Tree, to: Index) -> Result<BTreeMap<RequestId, IdRecord>, StoreError> {
-    let (mut ids, mut height) = (BTreeMap::new(), 0);
+pub(super) fn ids(tree: &Tree, to: Index) -> Result<Ids, StoreError> {
+    let (mut ids, mut height) = (Ids::default(), 0);
     log::each(tree, 0, to, |record| {
         let Some(entry) = record.entry else { return Ok(()) };
         let block = Block::decode(&entry)
             .map_err(|error| tree.corrupt(format!("record {} holds no block: {error}", record.index)))?;
-        ids.extend(ids_of(block, height));
+        for (id, record) in ids_of(block, height) {
+            ids.insert(&id, record);
+        }
         height += 1;
         Ok(())
     })?;

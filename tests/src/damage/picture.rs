@@ -73,7 +73,7 @@ impl Picture {
         let (state, rows) = (&opened.state, stored.rows);
         let same = state.accounts().eq(rows.accounts.iter().map(|(name, balance)| (name, *balance)))
             && state.values().eq(rows.values.iter().map(|(key, value)| (key.as_slice(), value.as_slice())))
-            && state.ids().eq(rows.ids.iter())
+            && *state.ids() == rows.ids
             && *state.tip() == rows.tip;
         if !same {
             return wrong("the state is not that of the rows");

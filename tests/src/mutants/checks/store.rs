@@ -56,7 +56,7 @@ fn hard(term: u64) -> Batch {
 fn agrees(chain: &Chain, opened: &Opened) -> Result<()> {
     let there = &chain.states[opened.applied as usize];
     ensure!(
-        opened.state.tip() == there.tip() && opened.state.ids().eq(there.ids()),
+        opened.state.tip() == there.tip() && opened.state.ids() == there.ids(),
         "the applied index is {}, and the state is that of height {}",
         opened.applied,
         opened.state.tip().height

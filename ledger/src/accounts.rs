@@ -1,0 +1,114 @@
+//! The accounts of a bank with their balances. An account keeps its number for ever, so what was found once is not looked for
+//! again.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+
+use crate::amount::Balance;
+use crate::index::Index;
+use crate::names::Account;
+use crate::slab::Slab;
+
+/// All accounts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Accounts {
+    rows: Slab<(Account, Balance)>,
+    index: Index,
+}
+
+impl Accounts {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// An account's number.
+    pub fn find(&self, account: &Account) -> Option<u32> {
+        let hash = self.index.hash(account.as_str());
+        self.index.find(hash, |number| self.rows.at(number).0 == *account)
+    }
+
+    /// The balance of the account with this number.
+    pub fn at(&self, number: u32) -> Balance {
+        self.rows.at(number).1
+    }
+
+    /// Sets the balance of the account with this number.
+    pub fn set(&mut self, number: u32, balance: Balance) {
+        self.rows.at_mut(number).1 = balance;
+    }
+
+    /// An account's balance.
+    pub fn get(&self, account: &Account) -> Option<Balance> {
+        self.find(account).map(|number| self.at(number))
+    }
+
+    /// Sets a balance; opens the account if need be.
+    pub fn insert(&mut self, account: &Account, balance: Balance) {
+        if let Some(number) = self.find(account) {
+            return self.set(number, balance);
+        }
+        let number = u32::try_from(self.rows.len()).expect("memory ends before numbers do");
+        self.rows.push((account.clone(), balance));
+        let Self { rows, index } = self;
+        let hash = index.hash(account.as_str());
+        index.insert(hash, number, |hasher, number| hasher.hash_one(rows.at(number).0.as_str()));
+    }
+
+    /// All accounts in order of their names. Costs in all of them.
+    pub fn sorted(&self) -> impl Iterator<Item = (&Account, Balance)> {
+        let count = u32::try_from(self.rows.len()).expect("memory ends before numbers do");
+        let mut rows: Vec<&(Account, Balance)> = (0..count).map(|number| self.rows.at(number)).collect();
+        rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        rows.into_iter().map(|(account, balance)| (account, *balance))
+    }
+
+    /// Mixes a number that nobody else knows into the hashes of the names. Costs in all accounts.
+    pub fn salt(&mut self, salt: u64) {
+        let Self { rows, index } = self;
+        let count = u32::try_from(rows.len()).expect("memory ends before numbers do");
+        index.seed(salt, count, |hasher, number| hasher.hash_one(rows.at(number).0.as_str()));
+    }
+}
+
+impl From<BTreeMap<Account, Balance>> for Accounts {
+    fn from(map: BTreeMap<Account, Balance>) -> Self {
+        let mut accounts = Self::default();
+        for (account, balance) in map {
+            accounts.insert(&account, balance);
+        }
+        accounts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::Accounts;
+    use crate::names::Account;
+
+    proptest! {
+        #[test]
+        fn it_knows_what_a_map_knows_whatever_the_salt(
+            names in prop::collection::vec("[a-c]{1,3}|[a-z0-9:._-]{64}", 0..300), salt in any::<u64>(), salted_at in 0_usize..300,
+        ) {
+            let (mut accounts, mut map) = (Accounts::default(), BTreeMap::new());
+            for (balance, name) in names.iter().enumerate() {
+                if balance == salted_at {
+                    accounts.salt(salt);
+                }
+                let account = Account::parse(name).expect("valid");
+                prop_assert_eq!(accounts.get(&account), map.get(&account).copied());
+                accounts.insert(&account, balance as i128);
+                map.insert(account, balance as i128);
+            }
+            prop_assert_eq!(accounts.len(), map.len());
+            prop_assert!(accounts.sorted().eq(map.iter().map(|(account, balance)| (account, *balance))));
+            let again = Accounts::from(map);
+            prop_assert!(again.sorted().eq(accounts.sorted()));
+        }
+    }
+}
