@@ -57,10 +57,15 @@ impl Accounts {
 
     /// All accounts in order of their names. Costs in all of them.
     pub fn sorted(&self) -> impl Iterator<Item = (&Account, Balance)> {
+        let mut rows: Vec<(&Account, Balance)> = self.rows().collect();
+        rows.sort_unstable_by_key(|(account, _)| *account);
+        rows.into_iter()
+    }
+
+    /// All accounts, in order of their numbers.
+    pub fn rows(&self) -> impl Iterator<Item = (&Account, Balance)> {
         let count = u32::try_from(self.rows.len()).expect("memory ends before numbers do");
-        let mut rows: Vec<&(Account, Balance)> = (0..count).map(|number| self.rows.at(number)).collect();
-        rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        rows.into_iter().map(|(account, balance)| (account, *balance))
+        (0..count).map(|number| self.rows.at(number)).map(|(account, balance)| (account, *balance))
     }
 
     /// Mixes a number that nobody else knows into the hashes of the names. Costs in all accounts.

@@ -180,10 +180,11 @@ impl Bank {
         ids: Ids,
         pendings: BTreeMap<RequestId, Pending>,
     ) -> Self {
+        let accounts = Accounts::from(accounts);
         let mut tree = Smt::default();
-        tree.set(leaves(accounts.iter().map(|(account, balance)| (account, *balance)), &values, &pendings));
+        tree.set(leaves(accounts.rows(), &values, &pendings));
         let ids = if planted!(IdsLostAtRestart) { Ids::default() } else { ids };
-        Self { accounts: accounts.into(), values, ids, pendings: Pendings::new(pendings), tree }
+        Self { accounts, values, ids, pendings: Pendings::new(pendings), tree }
     }
 
     /// An account's balance; `world` always has one.

@@ -202,6 +202,17 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_that_is_set_part_by_part_is_the_same() {
+        let key = |number: u32| Hash::of(&[&number.to_be_bytes()]);
+        let all: Vec<Change> = (0..150_000).map(|number| (key(number), key(number + 1))).collect();
+        let (mut at_once, mut by_and_by) = (Smt::default(), Smt::default());
+        at_once.set(all.clone());
+        all.chunks(7_001).for_each(|some| by_and_by.set(some.to_vec()));
+        assert_eq!(at_once.root(), by_and_by.root());
+        assert_eq!(at_once.prove(&key(77)), by_and_by.prove(&key(77)));
+    }
+
+    #[test]
     #[should_panic(expected = "planned on this tree")]
     fn what_was_planned_on_another_tree_is_not_written() {
         let mut tree = Smt::default();

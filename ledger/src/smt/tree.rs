@@ -21,6 +21,9 @@ use crate::slab::Slab;
 /// A key and the hash of its new value.
 type Change = (Hash, Hash);
 
+/// How many keys are set at a time.
+const PART: usize = 1 << 16;
+
 /// Where a subtree's first node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place(u32);
@@ -152,17 +155,22 @@ impl Smt {
 
     /// Sets these keys to the values whose hashes are given. Of a key given twice the last counts.
     pub fn set(&mut self, changes: Vec<Change>) {
-        let update = self.plan(&[], changes);
-        self.apply(update);
+        let changes = in_order(changes);
+        // Not all of a large tree at once: what is planned is in memory twice.
+        for part in changes.chunks(PART) {
+            let update = self.plan_sorted(&[], part);
+            self.apply(update);
+        }
     }
 
     /// What [`Smt::set`] would write after these updates (the oldest first) are applied.
     #[must_use]
-    pub fn plan(&self, under: &[&TreeUpdate], mut changes: Vec<Change>) -> TreeUpdate {
-        changes.reverse();
-        changes.sort_by_key(|(key, _)| *key);
-        changes.dedup_by_key(|(key, _)| *key);
-        let mut plan = Plan::new(View { tree: self, under }, &changes);
+    pub fn plan(&self, under: &[&TreeUpdate], changes: Vec<Change>) -> TreeUpdate {
+        self.plan_sorted(under, &in_order(changes))
+    }
+
+    fn plan_sorted(&self, under: &[&TreeUpdate], changes: &[Change]) -> TreeUpdate {
+        let mut plan = Plan::new(View { tree: self, under }, changes);
         let before = plan.view.root();
         let root = plan.run(before);
         let Plan { branches, leaves, branch_count, leaf_count, .. } = plan;
@@ -356,6 +364,14 @@ impl<'a> Plan<'a> {
         self.leaves.push((number, Leaf { key: *key, value: *value }));
         Subtree { hash: leaf_hash(key, value), place: Place::leaf(number) }
     }
+}
+
+/// Ordered by key, each key once. Of a key given twice the last counts.
+fn in_order(mut changes: Vec<Change>) -> Vec<Change> {
+    changes.reverse();
+    changes.sort_by_key(|(key, _)| *key);
+    changes.dedup_by_key(|(key, _)| *key);
+    changes
 }
 
 fn hash_of([left, right]: &Branch) -> Hash {
