@@ -44,11 +44,34 @@ pub struct Tuning {
     /// Period of the background thread of sled in ms. `None` runs none: measured, its garbage collection saves no space
     /// under the load of a ledger, and an idle node must not sync.
     pub flush_every_ms: Option<u64>,
+    /// When results go to sled.
+    pub limits: Limits,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { cache_bytes: 64 << 20, segment_bytes: 16 << 20, flush_every_ms: None }
+        Tuning { cache_bytes: 64 << 20, segment_bytes: 16 << 20, flush_every_ms: None, limits: Limits::default() }
+    }
+}
+
+/// When results go to sled, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Accounts, or other rows, grown to so many bytes in memory are written back: with one more block the bound of a batch, a
+    /// fraction of a segment, as all that lies between two syncs. With a large base, as many as it has.
+    pub rows_bytes: usize,
+    /// Once so many bytes of the log have come since, all is written back: the bound of what a start executes again. With a
+    /// large base, three times its bytes.
+    pub log_bytes: usize,
+    /// So many changed accounts make a new base; fewer are rows.
+    pub rewrite_rows: usize,
+    /// About how large the pieces of a base are; at most 60 KiB. One is written with each so many bytes of the log.
+    pub piece_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { rows_bytes: 2 << 20, log_bytes: 16 << 20, rewrite_rows: 4_096, piece_bytes: 48 << 10 }
     }
 }
 

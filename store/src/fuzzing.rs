@@ -57,6 +57,15 @@ pub fn respell_row(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
         }
         rows::KEY if key.len() == 2 => rows::unseal_32(key, value).map(|public| rows::seal_32(key, &public)),
         ACCOUNT => rows::unseal_balance(key, value).map(|balance| rows::seal_balance(key, balance)),
+        rows::BASE if key.len() == 1 => rows::unseal_base(value).map(|base| rows::seal_base(&base)),
+        rows::CHANGED if key.len() > 9 => {
+            rows::unseal_balance(key, value).map(|balance| rows::seal_balance(key, balance))
+        }
+        rows::PIECE if key.len() == 6 => rows::unseal_piece(key, value).map(|(generation, accounts)| {
+            let mut piece = rows::begin_piece(generation);
+            accounts.iter().for_each(|(name, balance)| rows::push_account(&mut piece, name.as_str(), *balance));
+            rows::seal(key, piece)
+        }),
         rows::VALUE => rows::unseal(key, value).map(|payload| rows::seal(key, payload.to_vec())),
         rows::PENDING => rows::unseal_pending(key, value).map(|pending| rows::seal_pending(key, &pending)),
         _ => None,

@@ -31,9 +31,9 @@ mod shape;
 mod sled_store;
 mod types;
 
-pub use engine::Tuning;
 #[doc(hidden)]
 pub use engine::sled_for_tests;
+pub use engine::{Limits, Tuning};
 pub use error::StoreError;
 pub use fault::DiskFault;
 pub use memory::{MemoryDisk, MemoryImage, MemoryReader, MemoryStore};

@@ -8,16 +8,19 @@
 //! | `p` member u8 | incarnation u64 |
 //! | `k` member u8 | public key [32] that the member signs checkpoints with |
 //! | `s` | record's index u64 and term u64; block's height u64, hash, time in ms u64, term u64, state root: where the state stands |
-//! | `a` account name | balance i128 |
+//! | `a` account name | balance i128; while there is no `g` |
+//! | `g` | generation u64, pieces u32, accounts u64, bytes u64: the accounts' base, see `sled_store/base.rs` |
+//! | `c` slot u8, number u32 | a piece of a base: its generation u64; then name's length u8, name, balance i128, again and again, in order of names |
+//! | `d` generation u64, account name | balance i128: changed since the base of this generation was made |
 //! | `v` key | value |
 //! | `w` id | a pending transfer, whatever became of it: its bytes in the state tree |
 //!
-//! All values but those of `r` end with the CRC-32 of key and value. The rows `s`, `a`, `v` and `w` change together, see
+//! All values but those of `r` end with the CRC-32 of key and value. The rows `s`, `a`, `d`, `g`, `v` and `w` change together, see
 //! `sled_store/overlay.rs`. Request ids, the places of blocks and the log tree follow from the blocks: they are in no row.
 //! Formats before 3 had rows for them ([`DERIVED`]), and two more numbers at the end of `s`.
 
 use raftbank_consensus::{HardState, Index, NodeId, Term};
-use raftbank_ledger::{Balance, Hash, Pending, Tip};
+use raftbank_ledger::{Account, Balance, Hash, Pending, Tip};
 
 pub(crate) const RECORD: u8 = b'r';
 pub(crate) const RUN: u8 = b't';
@@ -26,6 +29,9 @@ pub(crate) const PEER: u8 = b'p';
 pub(crate) const KEY: u8 = b'k';
 pub(crate) const APPLIED: u8 = b's';
 pub(crate) const ACCOUNT: u8 = b'a';
+pub(crate) const BASE: u8 = b'g';
+pub(crate) const PIECE: u8 = b'c';
+pub(crate) const CHANGED: u8 = b'd';
 pub(crate) const VALUE: u8 = b'v';
 pub(crate) const PENDING: u8 = b'w';
 /// Rows of formats before 3 that follow from the blocks: places of blocks, ids, and the log tree.
@@ -37,6 +43,17 @@ pub(crate) struct Applied {
     pub index: Index,
     pub term: Term,
     pub tip: Tip,
+}
+
+/// A base of the accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// Counts from 1.
+    pub generation: u64,
+    pub pieces: u32,
+    pub accounts: u64,
+    /// Of all pieces, without keys and checksums.
+    pub bytes: u64,
 }
 
 /// Key of one part of a record.
@@ -68,6 +85,69 @@ pub(crate) fn named_key(kind: u8, name: &[u8]) -> Vec<u8> {
     key.push(kind);
     key.extend_from_slice(name);
     key
+}
+
+/// What all keys of accounts changed since this base begin with; generation 0 is none.
+pub(crate) fn changed_prefix(generation: u64) -> Vec<u8> {
+    if generation == 0 { vec![ACCOUNT] } else { number_key(CHANGED, generation).to_vec() }
+}
+
+/// Key of an account changed since this base.
+pub(crate) fn changed_key(generation: u64, name: &[u8]) -> Vec<u8> {
+    let mut key = changed_prefix(generation);
+    key.extend_from_slice(name);
+    key
+}
+
+/// Key of a piece of a base. The pieces of every other base stand in the same places: a new one is written over the one
+/// before the last, which costs sled less than new rows and their removal.
+pub(crate) fn piece_key(generation: u64, number: u32) -> [u8; 6] {
+    let mut key = [PIECE; 6];
+    key[1] = u8::from(generation % 2 == 1);
+    key[2..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// What a piece begins with.
+pub(crate) fn begin_piece(generation: u64) -> Vec<u8> {
+    generation.to_be_bytes().to_vec()
+}
+
+/// Appends an account to a piece.
+pub(crate) fn push_account(piece: &mut Vec<u8>, name: &str, balance: Balance) {
+    piece.push(u8::try_from(name.len()).expect("a name has at most 64 bytes"));
+    piece.extend_from_slice(name.as_bytes());
+    piece.extend_from_slice(&balance.to_be_bytes());
+}
+
+/// The generation of a sealed piece, and its accounts.
+pub(crate) fn unseal_piece(key: &[u8], value: &[u8]) -> Option<(u64, Vec<(Account, Balance)>)> {
+    let mut input = Input(unseal(key, value)?);
+    let generation = input.u64()?;
+    let mut accounts = Vec::new();
+    while !input.0.is_empty() {
+        let [length] = input.array()?;
+        let name = std::str::from_utf8(input.take(length.into())?).ok()?;
+        accounts.push((Account::parse(name).ok()?, Balance::from_be_bytes(input.array()?)));
+    }
+    Some((generation, accounts))
+}
+
+/// The sealed description of a base.
+pub(crate) fn seal_base(base: &Base) -> Vec<u8> {
+    let mut payload = base.generation.to_be_bytes().to_vec();
+    payload.extend_from_slice(&base.pieces.to_be_bytes());
+    payload.extend_from_slice(&base.accounts.to_be_bytes());
+    payload.extend_from_slice(&base.bytes.to_be_bytes());
+    seal(&[BASE], payload)
+}
+
+/// The sealed description of a base read back.
+pub(crate) fn unseal_base(value: &[u8]) -> Option<Base> {
+    let mut input = Input(unseal(&[BASE], value)?);
+    let (generation, pieces) = (input.u64()?, u32::from_be_bytes(input.array()?));
+    let base = Base { generation, pieces, accounts: input.u64()?, bytes: input.u64()? };
+    (input.0.is_empty() && generation > 0).then_some(base)
 }
 
 /// Appends the checksum.

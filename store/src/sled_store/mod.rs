@@ -3,6 +3,7 @@
 //! Everything is in sled's one default tree, so one batch of sled is one atomic change of anything. What may be
 //! promised when is decided here and written down in docs/storage.md.
 
+mod base;
 mod copy;
 mod create;
 mod derive;
@@ -188,6 +189,7 @@ impl SledStore {
         let mut shared = shared.write().unwrap_or_else(PoisonError::into_inner);
         let mut pending = Outgoing::default();
         self.written = true;
+        let log_bytes = batch.writes.iter().map(bytes_of).sum();
         for write in &batch.writes {
             match write {
                 Write::Hard(hard) => self.write_hard(*hard, &mut pending)?,
@@ -209,23 +211,17 @@ impl SledStore {
             shared.reach.check_state(write, self.runs.term_at(write.index))?;
             shared.apply(write, &mut self.applied);
             if shared.overlay.is_full() {
-                self.write_back(&mut shared)?;
+                shared.overlay.write_back(&self.applied, &mut self.engine)?;
             }
         }
-        Ok(())
+        shared.overlay.step(log_bytes, &mut self.engine)
     }
 
-    /// Hands over to sled what it does not have of the state: all of it and where it stands, in one batch.
-    fn write_back(&mut self, shared: &mut Shared) -> Result<(), StoreError> {
-        if shared.overlay.is_stored(&self.applied) {
-            return Ok(());
-        }
-        if planted!(AppliedIndexApart) {
-            let mut apart = Outgoing::default();
-            apart.insert(&[rows::APPLIED], rows::seal_applied(&self.applied));
-            apart.hand_over(&mut self.engine)?;
-        }
-        shared.overlay.drain(&self.applied).hand_over(&mut self.engine)
+    /// Hands over to sled all that it does not have of the state.
+    fn write_all(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let mut shared = shared.write().unwrap_or_else(PoisonError::into_inner);
+        shared.overlay.write_all(&self.applied, &mut self.engine)
     }
 
     fn write_hard(&mut self, hard: HardState, pending: &mut Outgoing) -> Result<(), StoreError> {
@@ -329,8 +325,7 @@ impl Store for SledStore {
             // Under load the state waits until there is more of it; once nothing is written any more, no start has to
             // execute again what was committed before.
             if !std::mem::take(&mut store.written) {
-                let shared = Arc::clone(&store.shared);
-                store.write_back(&mut shared.write().unwrap_or_else(PoisonError::into_inner))?;
+                store.write_all()?;
             }
             store.sync_all()?;
             store.mark.sync()
@@ -339,12 +334,21 @@ impl Store for SledStore {
 
     fn close(mut self) -> Result<(), StoreError> {
         self.attempt(|store| {
-            let shared = Arc::clone(&store.shared);
-            store.write_back(&mut shared.write().unwrap_or_else(PoisonError::into_inner))?;
+            store.write_all()?;
             store.sync_all()?;
             store.mark.write(store.current_mark(true))?;
             store.mark.sync()
         })
+    }
+}
+
+/// Bytes of the log in a write.
+fn bytes_of(write: &Write) -> usize {
+    match write {
+        Write::Hard(_) => 0,
+        Write::Splice { records, .. } => {
+            records.iter().map(|record| record.entry.as_ref().map_or(0, |entry| entry.len())).sum()
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opening a data folder: nothing is believed before it was compared with the mark and with itself.
 
 use super::{
-    Shared, SledReader, SledStore, derive,
+    Shared, SledReader, SledStore, base, derive,
     layout::{Layout, Standing},
     log, migrate,
     overlay::Overlay,
@@ -93,7 +93,7 @@ pub(super) fn open(
     // What was known to be committed is executed again before anybody sees the state: it was shown before.
     let mut shared = Shared {
         reach: Reach { last_index: end.last_index, applied: stored.index, height: stored.tip.height },
-        overlay: Overlay::new(stored.clone()),
+        overlay: Overlay::new(stored.clone(), base::load(&tree)?, tuning.limits),
         chain,
         tip: stored.tip.clone(),
     };

@@ -1,19 +1,21 @@
 //! Rows of the state that are not in sled yet: one value per key, the newest.
 //!
 //! The state follows from the log, so its rows need not be stored block by block. They are collected here and go to sled
-//! in one atomic batch together with the row that says of which record they are: what sled holds is always the state
-//! after some record. Whoever reads looks here first.
+//! together with the row that says of which record they are: what sled holds is always the state after some record. A few
+//! go as rows, in one atomic batch; many accounts go into a new base (`base.rs`). Whoever reads looks here first.
 
-use super::outgoing::Outgoing;
-use crate::rows::{self, Applied};
+use super::{
+    base::{Garbage, Rewrite},
+    outgoing::Outgoing,
+};
+use crate::{
+    engine::{Engine, Limits},
+    error::StoreError,
+    rows::{self, Applied, Base},
+};
 use raftbank_ledger::{Account, Balance, Delta};
 use std::collections::{BTreeMap, HashMap};
 
-/// Rows grown to this are written back: the bound of memory, and, with one more block, of a batch: a fraction of a segment,
-/// as all that lies between two syncs.
-const ROWS_BYTES_MAX: usize = 2 << 20;
-/// So many bytes of the log that came since are written back, too: the bound of what a start has to execute again.
-const LOG_BYTES_MAX: usize = 16 << 20;
 /// What a record costs at a start beside its bytes, as bytes of the log.
 const RECORD_BYTES: usize = 128;
 /// What a row takes beside key and value.
@@ -22,18 +24,35 @@ const ROW_BYTES: usize = 48;
 /// The rows, with where the state in sled stands.
 #[derive(Clone, Debug)]
 pub(super) struct Overlay {
+    limits: Limits,
     /// The state that sled holds.
     stored: Applied,
+    base: Option<Base>,
     accounts: HashMap<Account, Balance>,
     /// Other rows by key, sealed.
     others: BTreeMap<Vec<u8>, Vec<u8>>,
-    row_bytes: usize,
+    account_bytes: usize,
+    other_bytes: usize,
     log_bytes: usize,
+    /// A base that is being made of all that came before what is collected now.
+    rewrite: Option<Box<Rewrite>>,
+    garbage: Garbage,
 }
 
 impl Overlay {
-    pub fn new(stored: Applied) -> Overlay {
-        Overlay { stored, accounts: HashMap::new(), others: BTreeMap::new(), row_bytes: 0, log_bytes: 0 }
+    pub fn new(stored: Applied, base: Option<Base>, limits: Limits) -> Overlay {
+        Overlay {
+            limits,
+            stored,
+            base,
+            accounts: HashMap::new(),
+            others: BTreeMap::new(),
+            account_bytes: 0,
+            other_bytes: 0,
+            log_bytes: 0,
+            rewrite: None,
+            garbage: Garbage::beside(base),
+        }
     }
 
     /// Takes what a block has changed.
@@ -42,7 +61,7 @@ impl Overlay {
             match self.accounts.get_mut(account) {
                 Some(slot) => *slot = *balance,
                 None => {
-                    self.row_bytes += account.as_str().len() + ROW_BYTES;
+                    self.account_bytes += account.as_str().len() + ROW_BYTES;
                     self.accounts.insert(account.clone(), *balance);
                 }
             }
@@ -60,11 +79,11 @@ impl Overlay {
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.row_bytes += value.len();
+        self.other_bytes += value.len();
         let new = ROW_BYTES + key.len();
         match self.others.insert(key, value) {
-            Some(old) => self.row_bytes -= old.len(),
-            None => self.row_bytes += new,
+            Some(old) => self.other_bytes -= old.len(),
+            None => self.other_bytes += new,
         }
     }
 
@@ -73,23 +92,89 @@ impl Overlay {
         self.log_bytes = self.log_bytes.saturating_add(entry_bytes + RECORD_BYTES);
     }
 
-    /// It is time to write it back.
+    /// It is time to write it back. A large base is made anew less often: that costs in all accounts.
     pub fn is_full(&self) -> bool {
-        self.row_bytes >= ROWS_BYTES_MAX || self.log_bytes >= LOG_BYTES_MAX
+        let base = self.base.map_or(0, |base| usize::try_from(base.bytes).unwrap_or(usize::MAX));
+        self.account_bytes >= self.limits.rows_bytes.max(base)
+            || self.other_bytes >= self.limits.rows_bytes
+            || self.log_bytes >= self.limits.log_bytes.max(base.saturating_mul(3))
     }
 
-    /// True if sled's state is the one at `applied`.
-    pub fn is_stored(&self, applied: &Applied) -> bool {
-        self.stored == *applied
+    /// Hands over what sled does not have of the state at `applied`, or begins to: then [`Overlay::step`] goes on with it.
+    pub fn write_back(&mut self, applied: &Applied, engine: &mut Engine) -> Result<(), StoreError> {
+        self.finish_rewrite(engine)?;
+        if self.stored == *applied {
+            return Ok(());
+        }
+        if planted!(AppliedIndexApart) {
+            let mut apart = Outgoing::default();
+            apart.insert(&[rows::APPLIED], rows::seal_applied(applied));
+            apart.hand_over(engine)?;
+        }
+        if self.accounts.len() < self.limits.rewrite_rows {
+            return self.drain(applied).hand_over(engine);
+        }
+        let accounts = self.take_accounts();
+        let others = std::mem::take(&mut self.others);
+        (self.other_bytes, self.log_bytes) = (0, 0);
+        self.rewrite = Some(Box::new(Rewrite::new(applied.clone(), self.base, accounts, others)));
+        Ok(())
+    }
+
+    /// The same, and all that was begun is finished: for an hour in which nothing else is to be done.
+    pub fn write_all(&mut self, applied: &Applied, engine: &mut Engine) -> Result<(), StoreError> {
+        self.write_back(applied, engine)?;
+        self.finish_rewrite(engine)?;
+        while !self.garbage.is_empty() {
+            self.garbage.step(engine)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with what was begun, as much as so many bytes of the log allow.
+    pub fn step(&mut self, log_bytes: usize, engine: &mut Engine) -> Result<(), StoreError> {
+        for _ in 0..=log_bytes / self.limits.piece_bytes {
+            if self.rewrite.is_some() {
+                self.rewrite_step(engine)?;
+            } else if !self.garbage.is_empty() {
+                self.garbage.step(engine)?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_rewrite(&mut self, engine: &mut Engine) -> Result<(), StoreError> {
+        while self.rewrite.is_some() {
+            self.rewrite_step(engine)?;
+        }
+        Ok(())
+    }
+
+    fn rewrite_step(&mut self, engine: &mut Engine) -> Result<(), StoreError> {
+        let Some(rewrite) = &mut self.rewrite else { return Ok(()) };
+        if let Some((base, applied)) = rewrite.step(engine, self.limits.piece_bytes)? {
+            self.rewrite = None;
+            (self.base, self.stored) = (Some(base), applied);
+            self.garbage = Garbage::beside(self.base);
+        }
+        Ok(())
+    }
+
+    fn take_accounts(&mut self) -> Vec<(Account, Balance)> {
+        let mut accounts: Vec<(Account, Balance)> = std::mem::take(&mut self.accounts).into_iter().collect();
+        accounts.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        self.account_bytes = 0;
+        accounts
     }
 
     /// All rows with the one that says where they stand, for one batch; the overlay is empty then.
     pub fn drain(&mut self, applied: &Applied) -> Outgoing {
         let mut pending = Outgoing::default();
-        let mut accounts: Vec<(Account, Balance)> = std::mem::take(&mut self.accounts).into_iter().collect();
-        accounts.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        for (account, balance) in accounts {
-            let key = rows::named_key(rows::ACCOUNT, account.as_str().as_bytes());
+        let generation = self.base.map_or(0, |base| base.generation);
+        for (account, balance) in self.take_accounts() {
+            let key = rows::changed_key(generation, account.as_str().as_bytes());
             let value = rows::seal_balance(&key, balance);
             pending.insert(&key, value);
         }
@@ -100,18 +185,22 @@ impl Overlay {
             pending.insert(&[rows::APPLIED], rows::seal_applied(applied));
         }
         self.stored = applied.clone();
-        (self.row_bytes, self.log_bytes) = (0, 0);
+        (self.other_bytes, self.log_bytes) = (0, 0);
         pending
     }
 
-    /// Balances that sled does not have yet.
+    /// Balances that sled does not have yet; of one that comes twice the last counts.
     pub fn accounts(&self) -> impl Iterator<Item = (&Account, Balance)> {
-        self.accounts.iter().map(|(account, balance)| (account, *balance))
+        let frozen = self.rewrite.iter().flat_map(|rewrite| rewrite.accounts());
+        frozen.chain(self.accounts.iter().map(|(account, balance)| (account, *balance)))
     }
 
-    /// Other rows of one kind that sled does not have yet.
+    /// Other rows of one kind that sled does not have yet; of one that comes twice the last counts.
     pub fn others(&self, kind: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let rows = self.others.range(vec![kind]..).take_while(move |(key, _)| key.first() == Some(&kind));
-        rows.map(|(key, value)| (&key[..], &value[..]))
+        let frozen = self.rewrite.as_ref().map(|rewrite| rewrite.others());
+        frozen.into_iter().chain([&self.others]).flat_map(move |rows| {
+            let rows = rows.range(vec![kind]..).take_while(move |(key, _)| key.first() == Some(&kind));
+            rows.map(|(key, value)| (&key[..], &value[..]))
+        })
     }
 }

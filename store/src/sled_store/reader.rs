@@ -1,6 +1,6 @@
 //! Reading while the node runs, and loading all rows.
 
-use super::{Shared, derive, log, overlay::Overlay};
+use super::{Shared, base, derive, log, overlay::Overlay};
 use crate::{
     engine::Tree,
     error::StoreError,
@@ -137,23 +137,7 @@ impl Rows {
 /// All rows of the state in sled. Damage to any of them is found here; missing ones are found by whoever computes the
 /// state root.
 pub(super) fn load(tree: &Tree, on_progress: OnProgress<'_>) -> Result<Rows, StoreError> {
-    let mut accounts = BTreeMap::new();
-    let mut counter = Counter::new(on_progress, "accounts", None);
-    for row in tree.scan_prefix(&[rows::ACCOUNT])? {
-        let (key, value) = row?;
-        let account = std::str::from_utf8(&key[1..]).ok().and_then(|name| Account::parse(name).ok());
-        match (account, rows::unseal_balance(&key, &value)) {
-            (Some(account), Some(balance)) => {
-                accounts.insert(account, balance);
-                counter.add(1);
-            }
-            _ => {
-                return Err(
-                    tree.corrupt(format!("the row of account {:?} is damaged", String::from_utf8_lossy(&key[1..])))
-                );
-            }
-        }
-    }
+    let accounts = load_accounts(tree, on_progress)?;
     let mut values = BTreeMap::new();
     let mut counter = Counter::new(on_progress, "values", None);
     for row in tree.scan_prefix(&[rows::VALUE])? {
@@ -180,6 +164,37 @@ pub(super) fn load(tree: &Tree, on_progress: OnProgress<'_>) -> Result<Rows, Sto
         counter.add(1);
     }
     Ok(Rows { accounts, values, pendings })
+}
+
+/// The base, and what has changed since.
+fn load_accounts(tree: &Tree, on_progress: OnProgress<'_>) -> Result<BTreeMap<Account, Balance>, StoreError> {
+    let base = base::load(tree)?;
+    let mut accounts: BTreeMap<Account, Balance> = BTreeMap::new();
+    let mut counter = Counter::new(on_progress, "accounts", base.map(|base| base.accounts));
+    if let Some(base) = base {
+        for number in 0..base.pieces {
+            let piece = base::piece(tree, base.generation, number)?;
+            let last = accounts.last_key_value().map(|(account, _)| account);
+            let follows = piece.first().is_none_or(|(first, _)| last < Some(first));
+            if !follows || !piece.is_sorted_by(|(one, _), (other, _)| one < other) {
+                return Err(tree.corrupt(format!("piece {number} of the accounts' base is out of order")));
+            }
+            counter.add(piece.len() as u64);
+            accounts.extend(piece);
+        }
+        if accounts.len() as u64 != base.accounts {
+            return Err(tree.corrupt(format!("the accounts' base has {} of {}", accounts.len(), base.accounts)));
+        }
+    }
+    let generation = base.map_or(0, |base| base.generation);
+    for row in tree.scan_prefix(&rows::changed_prefix(generation))? {
+        let (key, value) = row?;
+        let (account, balance) = base::changed(generation, &key, &value)
+            .map_err(|name| tree.corrupt(format!("the row of account {name:?} is damaged")))?;
+        accounts.insert(account, balance);
+        counter.add(1);
+    }
+    Ok(accounts)
 }
 
 fn pending(key: &[u8], value: &[u8]) -> Option<(RequestId, Pending)> {

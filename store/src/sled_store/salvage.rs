@@ -1,6 +1,6 @@
 //! Reading what can be read of a folder, also of one that no node would start from, to compare it with a healthy one.
 
-use super::{copy, layout::Layout, log, open, reader};
+use super::{base, copy, layout::Layout, log, open, reader};
 use crate::{
     engine::{Engine, Tree, Tuning},
     error::StoreError,
@@ -92,12 +92,22 @@ impl Salvage {
     }
 
     fn accounts(&mut self) -> Result<(), StoreError> {
-        for row in self.tree.clone().scan_prefix(&[rows::ACCOUNT])? {
+        let base = match base::load(&self.tree) {
+            Ok(base) => base,
+            Err(error) => return Ok(self.note(error.to_string())),
+        };
+        let generation = base.map_or(0, |base| base.generation);
+        for number in 0..base.map_or(0, |base| base.pieces) {
+            match base::piece(&self.tree, generation, number) {
+                Ok(piece) => self.accounts.extend(piece),
+                Err(error) => self.note(error.to_string()),
+            }
+        }
+        for row in self.tree.clone().scan_prefix(&rows::changed_prefix(generation))? {
             let (key, value) = row?;
-            let account = std::str::from_utf8(&key[1..]).ok().and_then(|name| Account::parse(name).ok());
-            match (account, rows::unseal_balance(&key, &value)) {
-                (Some(account), Some(balance)) => drop(self.accounts.insert(account, balance)),
-                _ => self.note(format!("the row of account {:?} is damaged", String::from_utf8_lossy(&key[1..]))),
+            match base::changed(generation, &key, &value) {
+                Ok((account, balance)) => drop(self.accounts.insert(account, balance)),
+                Err(name) => self.note(format!("the row of account {name:?} is damaged")),
             }
         }
         Ok(())

@@ -114,7 +114,8 @@ impl Chain {
         vec![short, long, self.request(end)]
     }
 
-    fn request(&mut self, operation: Operation) -> Request {
+    /// A request with an id of its own.
+    pub fn request(&mut self, operation: Operation) -> Request {
         self.next_id += 1;
         Request { id: RequestId::parse(&format!("id-{}", self.next_id)).unwrap(), operation }
     }
