@@ -165,6 +165,10 @@ pub trait Engine: Sized {
 
     /// How this node sees itself and its peers.
     fn status(&self) -> Status;
+
+    /// So many of the next ticks will only be counted, unless another input comes before them: each gives an empty output.
+    /// A driver may hold them back and feed them together, before the next input of any other kind.
+    fn quiet_ticks(&self) -> u32;
 }
 
 /// What happens to a node.

@@ -77,6 +77,15 @@ impl Raft {
         self.splice(vec![Record { index: first_index, term: self.hard.term, entry: None }]);
     }
 
+    /// When [`Raft::leader_tick`] has to look again, if nothing else happens before.
+    pub(super) fn leader_due(&self, leader: &Leader) -> u64 {
+        if leader.transfer.is_some() {
+            return self.now;
+        }
+        let heard = leader.reached(self.quorum, u64::MAX, |peer| peer.heard);
+        leader.heartbeat_due.min(heard.saturating_add(u64::from(self.timers.election_ticks_max)))
+    }
+
     pub(super) fn leader_tick(&mut self) {
         let now = self.now;
         let timeout = u64::from(self.timers.election_ticks_max);

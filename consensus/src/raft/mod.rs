@@ -173,6 +173,16 @@ impl Engine for Raft {
             peers: peers.collect(),
         }
     }
+
+    fn quiet_ticks(&self) -> u32 {
+        // The tick that reaches this moment does something.
+        let due = match &self.state {
+            State::Follower(_) => self.election_due,
+            State::PreCandidate(_) | State::Candidate(_) => return 0,
+            State::Leader(leader) => self.leader_due(leader),
+        };
+        u32::try_from(due.saturating_sub(self.now + 1)).unwrap_or(u32::MAX)
+    }
 }
 
 impl Raft {
