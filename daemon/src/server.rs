@@ -26,6 +26,7 @@ use crate::error::{EXIT_CORRUPT, Failure};
 use crate::genesis::Bank;
 use crate::loading::Loading;
 use crate::node::{AHEAD_REQUESTS_MIN, Event, GATHER_CALLS_MIN, NONCES_INLINE, Node, NodeConfig};
+use crate::runtime::alarm::Alarm;
 use crate::runtime::clients::{Clients, READS_MAX, REPLAYS_MAX, VERIFICATIONS_MAX};
 use crate::runtime::diagnosis::{Around, LOOKS_MAX};
 use crate::runtime::disk::Disk;
@@ -187,6 +188,7 @@ async fn run_node(config: Config, bank: Bank, started: Instant, parts: Parts, bo
     let disk = Disk::start(store).map_err(spawned("store"))?;
     let loader = start_loader(reader.clone(), reports.clone()).map_err(spawned("reading"))?;
     let miner = start_miner(reports.clone()).map_err(spawned("mining"))?;
+    let alarm = Alarm::new().map_err(Failure::io("the loop's timer cannot be made"))?;
     let gather = start_gather(reports.clone()).map_err(spawned("gathering"))?;
 
     let hello = Hello {
@@ -212,6 +214,7 @@ async fn run_node(config: Config, bank: Bank, started: Instant, parts: Parts, bo
         loader,
         miner,
         gather,
+        alarm,
         link,
         link_events,
         incoming,

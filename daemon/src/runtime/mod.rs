@@ -5,6 +5,7 @@
 //! The node never waits: syncs ([`disk`]), reads of old records ([`loader`]) and proof-of-work ([`miner`]) run on
 //! threads of their own.
 
+pub mod alarm;
 pub mod clients;
 pub mod diagnosis;
 pub mod direct;
@@ -26,6 +27,7 @@ use raftbank_wire::link::{LinkEvent, LinkSender};
 use raftbank_wire::server::Incoming;
 use tokio::sync::mpsc;
 
+use self::alarm::Alarm;
 use self::clients::Clients;
 use self::diagnosis::Around;
 use self::disk::Disk;
@@ -74,6 +76,8 @@ pub struct Runtime {
     pub miner: Miner,
     /// The thread for short waits.
     pub gather: Gather,
+    /// What wakes the loop in time.
+    pub alarm: Alarm,
     /// The way to the peers.
     pub link: LinkSender,
     /// What comes from the peers.
@@ -191,7 +195,7 @@ impl Turn {
                 return Ok(ended);
             }
             self.runtime.status.node(&Picture::of(&self.runtime.node), &self.runtime.names);
-            let woken = if self.driver.is_idle() { self.wait().await } else { Woken::Due };
+            let woken = if self.driver.is_idle() { self.wait().await? } else { Woken::Due };
             self.drain(woken)?;
             if swept.elapsed() >= SWEEP_EVERY {
                 swept = Instant::now();
@@ -208,18 +212,18 @@ impl Turn {
     }
 
     /// Waits for the first thing to happen. What is durable comes first, then time, then peers, then clients.
-    async fn wait(&mut self) -> Woken {
+    async fn wait(&mut self) -> Result<Woken, Failure> {
         let tick = self.runtime.started + self.pace.rest(self.driver.quiet_ticks(&self.runtime.node));
-        let Runtime { disk, reports, link_events, incoming, watchdog, .. } = &mut self.runtime;
+        let Runtime { disk, reports, link_events, incoming, watchdog, alarm, .. } = &mut self.runtime;
         let open = !disk.is_behind();
         let wake = watchdog.due().map_or(tick, |due| due.min(tick));
         tokio::select! {
             biased;
-            () = disk.changed() => Woken::Due,
-            () = tokio::time::sleep_until(wake.into()) => Woken::Due,
-            Some(report) = reports.recv() => Woken::Report(report),
-            Some(event) = link_events.recv(), if open => Woken::Link(event),
-            Some(request) = incoming.recv(), if open => Woken::Client(request),
+            () = disk.changed() => Ok(Woken::Due),
+            rung = alarm.ring(wake) => rung.map(|()| Woken::Due).map_err(Failure::io("the loop's timer cannot be set")),
+            Some(report) = reports.recv() => Ok(Woken::Report(report)),
+            Some(event) = link_events.recv(), if open => Ok(Woken::Link(event)),
+            Some(request) = incoming.recv(), if open => Ok(Woken::Client(request)),
         }
     }
 
