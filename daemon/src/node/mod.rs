@@ -168,6 +168,7 @@ impl<E: Engine> Node<E> {
             timers: config.timers,
             chunk_bytes_max: CHUNK_BYTES_MAX,
             cache_bytes_max: CACHE_BYTES_MAX,
+            tells_commits_late: true,
             rejoining: config.rejoining,
         };
         let term = durable.hard.term;

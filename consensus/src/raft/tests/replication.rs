@@ -317,3 +317,35 @@ fn the_news_of_a_commit_is_answered_only_if_there_is_something_new_to_say() {
     net.deliver();
     assert_eq!(net.nodes[0].status().peers[0].matched, 3);
 }
+
+#[test]
+fn a_commit_that_is_told_late_is_told_with_the_next_records_or_the_next_tick() {
+    let mut net = Net::on(vec![Durable::default(); 3], |config| config.tells_commits_late = true);
+    net.elect(0);
+    net.tick(0, 1);
+    assert_eq!([0, 1, 2].map(|node| net.committed(node)), [1, 1, 1]);
+    let appends = std::cell::Cell::new(0);
+    let count = |_, _, message: &Message| {
+        appends.set(appends.get() + u32::from(message.kind() == "append"));
+        true
+    };
+    for written in 2..10 {
+        net.propose(0);
+        net.deliver_if(count);
+        assert_eq!([0, 1, 2].map(|node| net.committed(node)), [written, written - 1, written - 1]);
+    }
+    assert_eq!(appends.take(), 16, "one for each record and follower");
+    // The leader does not sleep over it.
+    assert_eq!(net.nodes[0].quiet_ticks(), 0);
+    net.step(0, Input::Tick);
+    net.deliver_if(count);
+    assert_eq!([0, 1, 2].map(|node| net.committed(node)), [9, 9, 9]);
+    // Lost: the heartbeat tells it again.
+    net.propose(0);
+    net.deliver();
+    net.step(0, Input::Tick);
+    net.mail.clear();
+    (0..TIMERS.heartbeat_ticks).for_each(|_| net.step(0, Input::Tick));
+    net.deliver();
+    assert_eq!([0, 1, 2].map(|node| net.committed(node)), [10, 10, 10]);
+}
