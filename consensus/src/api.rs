@@ -92,6 +92,9 @@ pub struct Config {
     pub chunk_bytes_max: usize,
     /// Bytes of committed records kept in memory for followers; older ones are asked for with [`Output::loads`].
     pub cache_bytes_max: usize,
+    /// A leader tells its followers that records are committed with the next records, or with its next tick if there are none
+    /// by then, and not in a message of its own at once. Saves most of the messages while one write follows another.
+    pub tells_commits_late: bool,
     /// The node lost its disk: it promises nothing until [`Input::Promote`].
     pub rejoining: bool,
 }
@@ -165,6 +168,10 @@ pub trait Engine: Sized {
 
     /// How this node sees itself and its peers.
     fn status(&self) -> Status;
+
+    /// So many of the next ticks will only be counted, unless another input comes before them: each gives an empty output.
+    /// A driver may hold them back and feed them together, before the next input of any other kind.
+    fn quiet_ticks(&self) -> u32;
 }
 
 /// What happens to a node.

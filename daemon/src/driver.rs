@@ -96,6 +96,11 @@ impl Driver {
         self.events.is_empty()
     }
 
+    /// So many of the next ticks may be held back until something else happens: see [`Node::quiet_ticks`].
+    pub fn quiet_ticks(&self, node: &Node) -> u32 {
+        if self.events.is_empty() && self.later.is_empty() && self.actions.is_empty() { node.quiet_ticks() } else { 0 }
+    }
+
     /// Steps all events that are queued; `now` reads the clocks for each.
     pub fn step(&mut self, node: &mut Node, mut now: impl FnMut() -> Now) {
         while let Some(event) = self.events.pop_front() {

@@ -18,6 +18,7 @@ pub mod import;
 pub mod loading;
 pub mod marker;
 pub mod node;
+pub mod pace;
 pub mod runtime;
 pub mod server;
 pub mod signer;

@@ -26,6 +26,7 @@ use crate::error::{EXIT_CORRUPT, Failure};
 use crate::genesis::Bank;
 use crate::loading::Loading;
 use crate::node::{AHEAD_REQUESTS_MIN, Event, GATHER_CALLS_MIN, NONCES_INLINE, Node, NodeConfig};
+use crate::runtime::alarm::Alarm;
 use crate::runtime::clients::{Clients, READS_MAX, REPLAYS_MAX, VERIFICATIONS_MAX};
 use crate::runtime::diagnosis::{Around, LOOKS_MAX};
 use crate::runtime::disk::Disk;
@@ -149,7 +150,10 @@ fn live(args: &Args, config: &Config, bank: Bank, started: Instant, logging: &Sh
     let result = executor.block_on(async {
         let bound = socket::bind(&config.node.socket).await.map_err(cannot_bind)?;
         let parts = Parts { store, reader, opened, signer, reports, reported };
-        run_node(config, bank, started, parts, bound).await
+        // A task of its own: what wakes the future that the runtime blocks on is written to a descriptor first, even on
+        // this very thread, and costs another turn of it.
+        let node = tokio::spawn(run_node(config.clone(), bank, started, parts, bound));
+        node.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     });
     executor.shutdown_background();
     result
@@ -177,13 +181,14 @@ struct Parts {
 }
 
 /// Puts node, threads and sockets together, and takes them apart when the node has ended.
-async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, bound: Bound) -> Result<Ended, Failure> {
+async fn run_node(config: Config, bank: Bank, started: Instant, parts: Parts, bound: Bound) -> Result<Ended, Failure> {
     let Parts { store, reader, opened, signer, reports, reported } = parts;
     let id = bank.position(&config.node.id)?;
     let spawned = |what: &str| Failure::io(format!("the {what} thread cannot be started"));
     let disk = Disk::start(store).map_err(spawned("store"))?;
     let loader = start_loader(reader.clone(), reports.clone()).map_err(spawned("reading"))?;
     let miner = start_miner(reports.clone()).map_err(spawned("mining"))?;
+    let alarm = Alarm::new().map_err(Failure::io("the loop's timer cannot be made"))?;
     let gather = start_gather(reports.clone()).map_err(spawned("gathering"))?;
 
     let hello = Hello {
@@ -194,7 +199,7 @@ async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, b
         software: SOFTWARE.to_owned(),
     };
     let (link, link_events) = spawn_link(LinkConfig::new(&config.relay.address, hello));
-    let node_config = node_config(config, &bank, id, &opened, signer)?;
+    let node_config = node_config(&config, &bank, id, &opened, signer)?;
     let names = bank.members;
     let Opened { durable, applied, state, peers, keys, .. } = opened;
     let (node, opening) = Node::open(node_config, durable, applied, state, &peers, &keys, runtime::now(started));
@@ -209,6 +214,7 @@ async fn run_node(config: &Config, bank: Bank, started: Instant, parts: Parts, b
         loader,
         miner,
         gather,
+        alarm,
         link,
         link_events,
         incoming,

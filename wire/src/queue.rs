@@ -38,6 +38,7 @@ pub struct Queue {
     ready: Notify,
     /// Frames have left, or the queue was closed.
     room: Notify,
+    /// The same for threads. Told only if some wait, for it is a call of the system each time.
     room_for_threads: Condvar,
 }
 
@@ -46,6 +47,8 @@ struct Inner {
     frames: VecDeque<Frame>,
     bytes: usize,
     closed: bool,
+    /// Threads that wait for room.
+    threads: usize,
 }
 
 impl Queue {
@@ -117,7 +120,9 @@ impl Queue {
             if left.is_zero() {
                 return Err(Rejected::Full);
             }
+            inner.threads += 1;
             inner = self.room_for_threads.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            inner.threads -= 1;
         }
     }
 
@@ -128,9 +133,8 @@ impl Queue {
         inner.frames.retain(|frame| keep(frame));
         inner.bytes = inner.frames.iter().map(Frame::wire_bytes).sum();
         let removed = before - inner.frames.len();
-        drop(inner);
         if removed > 0 {
-            self.made_room();
+            self.made_room(inner);
         }
         removed
     }
@@ -152,21 +156,20 @@ impl Queue {
 
     /// Takes no more frames; those that wait are still written.
     pub fn close(&self) {
-        self.lock().closed = true;
+        let mut inner = self.lock();
+        inner.closed = true;
+        self.made_room(inner);
         self.ready.notify_one();
-        self.made_room();
     }
 
     /// Takes no more frames and drops those that wait.
     pub fn discard(&self) {
-        {
-            let mut inner = self.lock();
-            inner.closed = true;
-            inner.bytes = 0;
-            inner.frames.clear();
-        }
+        let mut inner = self.lock();
+        inner.closed = true;
+        inner.bytes = 0;
+        inner.frames.clear();
+        self.made_room(inner);
         self.ready.notify_one();
-        self.made_room();
     }
 
     /// No more frames are taken.
@@ -210,9 +213,8 @@ impl Queue {
         }
         let over = inner.closed && inner.frames.is_empty() && batch.is_empty();
         let removed = before - inner.frames.len();
-        drop(inner);
         if removed > 0 {
-            self.made_room();
+            self.made_room(inner);
         }
         over
     }
@@ -236,9 +238,13 @@ impl Queue {
             || (inner.frames.len() < self.frames_max && inner.bytes + frame.wire_bytes() <= self.bytes_max)
     }
 
-    fn made_room(&self) {
+    fn made_room(&self, inner: MutexGuard<'_, Inner>) {
+        let threads = inner.threads;
+        drop(inner);
         self.room.notify_waiters();
-        self.room_for_threads.notify_all();
+        if threads > 0 {
+            self.room_for_threads.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -10,6 +10,8 @@ pub(super) struct Follower {
     pub leader: Option<NodeId>,
     /// Up to here the log is known to equal that leader's. Not the last index: what lies beyond may be a relic.
     pub verified: Index,
+    /// What that leader was last told, or will be told with the next sync.
+    told: Option<AppendReply>,
 }
 
 /// A record for which this node computed another result than its leader. It was cut off and never acknowledged, as if
@@ -24,7 +26,7 @@ pub(super) struct Disputed {
 
 impl Follower {
     pub fn new(leader: Option<NodeId>) -> Self {
-        Self { leader, verified: 0 }
+        Self { leader, ..Self::default() }
     }
 }
 
@@ -36,7 +38,7 @@ impl Raft {
             // Depose it; but vouch for nothing, not even for having heard it.
             self.eager(from, Body::Stale);
             if planted!(StaleReplyVouches) {
-                self.answer_append(from, append.round, None, true);
+                self.answer_append(from, append.round, None, true, true);
             }
             return;
         }
@@ -55,15 +57,18 @@ impl Raft {
         self.note_rejoin_target(&append);
 
         let (round, carries) = (append.round, !append.records.is_empty());
+        let committed = self.log.commit();
         match self.log.term_at(append.prev_index) {
             Some(own) if own == append.prev_term => self.take(append),
             _ => {
                 let end = self.log.last_not_above(append.prev_index, append.prev_term);
                 let conflict = Conflict { refused: append.prev_index, index: end.last_index, term: end.last_term };
-                return self.answer_append(from, round, Some(conflict), false);
+                return self.answer_append(from, round, Some(conflict), true, false);
             }
         }
-        self.answer_append(from, round, None, carries);
+        // A leader also writes when its commit index moves. That asks nothing; records, probes and heartbeats do.
+        let asks = carries || self.log.commit() == committed;
+        self.answer_append(from, round, None, asks, carries);
         self.check_rejoined();
     }
 
@@ -113,16 +118,18 @@ impl Raft {
         }
     }
 
-    /// Answers the leader: at once if that promises nothing that is not durable, else together with the next sync.
-    fn answer_append(&mut self, to: NodeId, round: u64, conflict: Option<Conflict>, carries_records: bool) {
-        let State::Follower(follower) = &self.state else { return };
+    /// Answers the leader: at once if that promises nothing that is not durable, else together with the next sync. One that
+    /// does not ask is not told the same again.
+    fn answer_append(&mut self, to: NodeId, round: u64, conflict: Option<Conflict>, asks: bool, carries_records: bool) {
+        let (rejoining, own_hard) = (self.rejoin_nonce(), self.hard_synced == self.hard);
+        let State::Follower(follower) = &mut self.state else { return };
         let believes = planted!(AckLastIndex) && conflict.is_none();
         let verified = if believes { self.log.last_index() } else { follower.verified };
         let mine = verified;
         let durable = mine.min(self.log.synced());
         // A heartbeat is answered at once even while records are being synced, so that a slow disk deposes nobody.
         let hasty = planted!(AckBeforeSync);
-        let at_once = hasty || self.hard_synced == self.hard && (durable == mine || !carries_records);
+        let at_once = hasty || own_hard && (durable == mine || !carries_records);
         let reply = AppendReply {
             verified,
             acknowledged: if at_once && !hasty { durable } else { mine },
@@ -132,8 +139,16 @@ impl Raft {
                 .disputed
                 .filter(|disputed| disputed.told_in == self.hard.term)
                 .map(|disputed| disputed.index),
-            rejoining: self.rejoin_nonce(),
+            rejoining,
         };
+        let repeats = |told: &AppendReply| {
+            reply.acknowledged <= told.acknowledged
+                && AppendReply { acknowledged: told.acknowledged, ..reply.clone() } == *told
+        };
+        if !asks && rejoining.is_none() && follower.told.as_ref().is_some_and(repeats) {
+            return;
+        }
+        follower.told = Some(reply.clone());
         if at_once {
             self.eager(to, Body::AppendReply(reply));
         } else {
@@ -157,7 +172,7 @@ impl Raft {
         self.cut(index);
         self.out.writes.push(Write::Splice { from: index, records: Vec::new() });
         if let Some(leader) = leader {
-            self.answer_append(leader, 0, None, false);
+            self.answer_append(leader, 0, None, true, false);
         }
     }
 

@@ -77,6 +77,15 @@ impl Raft {
         self.splice(vec![Record { index: first_index, term: self.hard.term, entry: None }]);
     }
 
+    /// When [`Raft::leader_tick`] has to look again, if nothing else happens before.
+    pub(super) fn leader_due(&self, leader: &Leader) -> u64 {
+        if leader.transfer.is_some() || leader.peers.values().any(|peer| peer.told_commit < self.log.commit()) {
+            return self.now;
+        }
+        let heard = leader.reached(self.quorum, u64::MAX, |peer| peer.heard);
+        leader.heartbeat_due.min(heard.saturating_add(u64::from(self.timers.election_ticks_max)))
+    }
+
     pub(super) fn leader_tick(&mut self) {
         let now = self.now;
         let timeout = u64::from(self.timers.election_ticks_max);
@@ -85,6 +94,11 @@ impl Raft {
         if now - heard >= timeout && !planted!(NoCheckQuorum) {
             // Check-quorum (§6.2): whoever still asks this node should look for another leader.
             return self.become_follower(self.hard.term, None);
+        }
+        // No records have followed that would have told it.
+        let commit = self.log.commit();
+        for peer in leader.peers.values_mut() {
+            peer.poked |= peer.told_commit < commit;
         }
         if now >= leader.heartbeat_due {
             leader.heartbeat_due = now + u64::from(self.timers.heartbeat_ticks);
@@ -139,8 +153,9 @@ impl Raft {
         let index = leader.reached(self.quorum, own, |peer| peer.matched);
         let of_this_term = planted!(OlderTermCommit) || self.log.term_at(index) == Some(self.hard.term);
         if index > self.log.commit() && of_this_term {
-            // The followers hear of it now, not with the next write.
-            leader.poke_all();
+            if !self.tells_commits_late {
+                leader.poke_all();
+            }
             self.commit_to(index);
         }
     }

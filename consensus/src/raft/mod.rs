@@ -47,6 +47,7 @@ pub struct Raft {
     quorum: usize,
     timers: Timers,
     chunk_bytes_max: usize,
+    tells_commits_late: bool,
     rng: ChaCha8Rng,
 
     hard: HardState,
@@ -98,7 +99,8 @@ impl Engine for Raft {
         if let Err(error) = config.validate() {
             panic!("{error}");
         }
-        let Config { id, members, seed, timers, chunk_bytes_max, cache_bytes_max, rejoining } = config;
+        let Config { id, members, seed, timers, chunk_bytes_max, cache_bytes_max, tells_commits_late, rejoining } =
+            config;
         let hard = HardState { vote: durable.hard.vote.filter(|_| !planted!(VoteForgotten)), ..durable.hard };
         let log = Log::open(durable, cache_bytes_max);
         assert!(log.last_term() <= hard.term, "a record of term {} in a log of term {}", log.last_term(), hard.term);
@@ -111,6 +113,7 @@ impl Engine for Raft {
             quorum,
             timers,
             chunk_bytes_max,
+            tells_commits_late,
             rng: ChaCha8Rng::seed_from_u64(seed),
             hard,
             hard_written: hard,
@@ -172,6 +175,16 @@ impl Engine for Raft {
             can_propose: self.serves() && !self.is_transferring(),
             peers: peers.collect(),
         }
+    }
+
+    fn quiet_ticks(&self) -> u32 {
+        // The tick that reaches this moment does something.
+        let due = match &self.state {
+            State::Follower(_) => self.election_due,
+            State::PreCandidate(_) | State::Candidate(_) => return 0,
+            State::Leader(leader) => self.leader_due(leader),
+        };
+        u32::try_from(due.saturating_sub(self.now + 1)).unwrap_or(u32::MAX)
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Progress {
     pub disputed: Option<Index>,
     /// It gets an append in this step, if only an empty one.
     pub poked: bool,
+    /// The commit index that the last message named.
+    pub told_commit: Index,
 }
 
 impl Progress {
@@ -69,6 +71,7 @@ impl Progress {
             rejoining: None,
             disputed: None,
             poked: false,
+            told_commit: 0,
         }
     }
 
@@ -209,6 +212,7 @@ impl Raft {
         let round = leader.round;
         let Some(peer) = leader.peers.get_mut(&to) else { return };
         peer.poked = false;
+        peer.told_commit = self.log.commit();
         // An empty one goes where the logs are known to agree, so that it always fits; it may overtake records.
         let prev_index = if records.is_empty() && !peer.probing { peer.matched } else { peer.next - 1 };
         let rejoin_nonce = peer.rejoining.unwrap_or(0);

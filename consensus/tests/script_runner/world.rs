@@ -68,7 +68,9 @@ impl World {
         let members: Vec<NodeId> = (0..nodes).map(|node| id(Name(node))).collect();
         for node in &members {
             let (id, seed, members) = (*node, u64::from(node.0) * 1000, members.clone());
-            let config = Config { id, members, seed, timers, chunk_bytes_max, cache_bytes_max, rejoining: false };
+            let (tells_commits_late, rejoining) = (false, false);
+            let config =
+                Config { id, members, seed, timers, chunk_bytes_max, cache_bytes_max, tells_commits_late, rejoining };
             let (engine, disk, loads) = (None, Disk::default(), VecDeque::new());
             self.nodes.push(Node { engine, disk, slow: false, config, loads, committed: 0 });
             self.open(name(*node));

@@ -118,6 +118,11 @@ impl Heads {
         self.own.get_mut(usize::try_from(place).ok()?)
     }
 
+    /// Nobody waits for a head, and no signatures are being gathered.
+    pub fn is_at_rest(&self) -> bool {
+        self.round.is_none() && self.waiters.is_empty()
+    }
+
     fn newest_size(&self) -> u64 {
         self.newest.as_ref().map_or(0, |newest| newest.head.size)
     }

@@ -168,6 +168,7 @@ impl<E: Engine> Node<E> {
             timers: config.timers,
             chunk_bytes_max: CHUNK_BYTES_MAX,
             cache_bytes_max: CACHE_BYTES_MAX,
+            tells_commits_late: true,
             rejoining: config.rejoining,
         };
         let term = durable.hard.term;
@@ -296,6 +297,20 @@ impl<E: Engine> Node<E> {
     /// True once the node serves, or knows who does.
     pub fn has_leader(&self) -> bool {
         self.leader.is_some_and(|leader| leader != self.config.id || self.serving)
+    }
+
+    /// So many of the next ticks may come late and together, right before the next event of another kind: consensus has
+    /// nothing to do in them, and this node is at rest. What a node at rest does by its clocks may wait for them: at most
+    /// two heartbeats.
+    pub fn quiet_ticks(&self) -> u32 {
+        let is_at_rest = self.calls.is_empty()
+            && self.awaited.is_empty()
+            && self.heads.is_at_rest()
+            && self.rejoin.is_none()
+            && !self.is_stopping()
+            && self.state.tip().height == self.last_beacon_height;
+        let most = 2 * self.config.timers.heartbeat_ticks;
+        if is_at_rest { self.engine.quiet_ticks().min(most) } else { 0 }
     }
 
     fn tick(&mut self) {

@@ -8,6 +8,7 @@ mod hostile;
 mod leaving;
 mod lives;
 mod many;
+mod resting;
 mod two_phase;
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 //! The node never waits: syncs ([`disk`]), reads of old records ([`loader`]) and proof-of-work ([`miner`]) run on
 //! threads of their own.
 
+pub mod alarm;
 pub mod clients;
 pub mod diagnosis;
 pub mod direct;
@@ -26,6 +27,7 @@ use raftbank_wire::link::{LinkEvent, LinkSender};
 use raftbank_wire::server::Incoming;
 use tokio::sync::mpsc;
 
+use self::alarm::Alarm;
 use self::clients::Clients;
 use self::diagnosis::Around;
 use self::disk::Disk;
@@ -35,6 +37,7 @@ use self::miner::Miner;
 use crate::driver::{Driver, Ended, Load, Ports};
 use crate::error::Failure;
 use crate::node::{Action, Event, LinkChange, Node, Notice, Now};
+use crate::pace::Pace;
 use crate::status::{Picture, Status};
 
 /// Most events of one source that are stepped before their actions are performed.
@@ -73,6 +76,8 @@ pub struct Runtime {
     pub miner: Miner,
     /// The thread for short waits.
     pub gather: Gather,
+    /// What wakes the loop in time.
+    pub alarm: Alarm,
     /// The way to the peers.
     pub link: LinkSender,
     /// What comes from the peers.
@@ -114,7 +119,9 @@ pub fn now(started: Instant) -> Now {
 impl Runtime {
     /// Runs until the node stops, or the disk fails. `opening` are the actions of [`Node::open`].
     pub async fn run(self, opening: Vec<Action>) -> (Result<Ended, Failure>, Disk) {
-        let mut turn = Turn { runtime: self, driver: Driver::new(opening), next_tick: Instant::now() };
+        let tick = Duration::from_millis(self.tick_ms);
+        let pace = Pace::new(tick, self.started.elapsed());
+        let mut turn = Turn { runtime: self, driver: Driver::new(opening), pace };
         let result = turn.run().await;
         (result, turn.runtime.disk)
     }
@@ -168,7 +175,16 @@ impl Ports for Runtime {
 struct Turn {
     runtime: Runtime,
     driver: Driver,
-    next_tick: Instant,
+    pace: Pace,
+}
+
+/// What ended a wait.
+enum Woken {
+    /// A sync has completed, or it is time for a tick.
+    Due,
+    Report(Report),
+    Link(LinkEvent),
+    Client(Incoming),
 }
 
 impl Turn {
@@ -179,10 +195,8 @@ impl Turn {
                 return Ok(ended);
             }
             self.runtime.status.node(&Picture::of(&self.runtime.node), &self.runtime.names);
-            if self.driver.is_idle() {
-                self.wait().await?;
-            }
-            self.drain()?;
+            let woken = if self.driver.is_idle() { self.wait().await? } else { Woken::Due };
+            self.drain(woken)?;
             if swept.elapsed() >= SWEEP_EVERY {
                 swept = Instant::now();
                 for event in self.runtime.clients.sweep() {
@@ -198,25 +212,33 @@ impl Turn {
     }
 
     /// Waits for the first thing to happen. What is durable comes first, then time, then peers, then clients.
-    async fn wait(&mut self) -> Result<(), Failure> {
-        let Runtime { disk, reports, link_events, incoming, watchdog, .. } = &mut self.runtime;
+    async fn wait(&mut self) -> Result<Woken, Failure> {
+        let tick = self.runtime.started + self.pace.rest(self.driver.quiet_ticks(&self.runtime.node));
+        let Runtime { disk, reports, link_events, incoming, watchdog, alarm, .. } = &mut self.runtime;
         let open = !disk.is_behind();
-        let wake = watchdog.due().map_or(self.next_tick, |due| due.min(self.next_tick));
+        let wake = watchdog.due().map_or(tick, |due| due.min(tick));
         tokio::select! {
             biased;
-            () = disk.changed() => {}
-            () = tokio::time::sleep_until(wake.into()) => {}
-            Some(report) = reports.recv() => self.report(report)?,
-            Some(event) = link_events.recv(), if open => self.linked(event),
-            Some(request) = incoming.recv(), if open => self.asked(request),
+            () = disk.changed() => Ok(Woken::Due),
+            rung = alarm.ring(wake) => rung.map(|()| Woken::Due).map_err(Failure::io("the loop's timer cannot be set")),
+            Some(report) = reports.recv() => Ok(Woken::Report(report)),
+            Some(event) = link_events.recv(), if open => Ok(Woken::Link(event)),
+            Some(request) = incoming.recv(), if open => Ok(Woken::Client(request)),
         }
-        Ok(())
     }
 
     /// Takes what else is ready, so that it is worked off together.
-    fn drain(&mut self) -> Result<(), Failure> {
+    fn drain(&mut self, woken: Woken) -> Result<(), Failure> {
         self.synced()?;
-        self.tick();
+        for _ in 0..self.pace.pass(self.runtime.started.elapsed()) {
+            self.driver.tick();
+        }
+        match woken {
+            Woken::Due => {}
+            Woken::Report(report) => self.report(report)?,
+            Woken::Link(event) => self.linked(event),
+            Woken::Client(request) => self.asked(request),
+        }
         for _ in 0..EVENTS_MAX {
             let Ok(report) = self.runtime.reports.try_recv() else { break };
             self.report(report)?;
@@ -233,18 +255,6 @@ impl Turn {
             self.asked(request);
         }
         Ok(())
-    }
-
-    /// Ticks if it is time. After a pause (a stopped process, a starved machine) time goes on from there: what was
-    /// missed is not made up for, or a node would campaign before it has read what waits for it.
-    fn tick(&mut self) {
-        let now = Instant::now();
-        if now >= self.next_tick {
-            let tick = Duration::from_millis(self.runtime.tick_ms);
-            let next = self.next_tick + tick;
-            self.next_tick = if next > now { next } else { now + tick };
-            self.driver.tick();
-        }
     }
 
     /// Tells the node what has become durable, or ends the process if the disk failed.

@@ -262,6 +262,8 @@ impl World {
             timers: TIMERS,
             chunk_bytes_max: self.chunk_bytes_max,
             cache_bytes_max: self.cache_bytes_max,
+            // Members need not agree on it; those with even numbers save messages.
+            tells_commits_late: node.0 % 2 == 0,
             rejoining: self.server(node).disk.durable.rejoining,
         };
         let phase = self.dice.below(TICK_US);
@@ -292,7 +294,12 @@ impl World {
             self.trace.line(now_us, format_args!("{node:?} {input:?}"));
         }
         let Some(engine) = self.server_mut(node).engine.as_mut() else { return Ok(()) };
+        // Drivers hold quiet ticks back: nothing may be lost by that.
+        let quiet = if input == Input::Tick { engine.quiet_ticks() } else { 0 };
         let output = engine.step(input);
+        if quiet > 0 && (output != Output::default() || engine.quiet_ticks() != quiet - 1) {
+            violated!("node {node:?} said that {quiet} ticks are quiet, and the next one was not: {output:?}");
+        }
         let status = engine.status();
         self.trace.mix(&[now_us, u64::from(node.0), status.term, status.last_index, status.committed]);
         self.absorb(node, output)

@@ -31,6 +31,8 @@ macro_rules! counts {
 counts! {
     /// Everything that happened.
     events: "events",
+    /// Ticks that a node at rest did not wake up for.
+    ticks_slept_through: "ticks slept through",
     /// Blocks committed, each counted once.
     blocks: "blocks",
     /// Requests acknowledged as committed.

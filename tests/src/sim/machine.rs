@@ -152,6 +152,8 @@ pub struct Process {
     pub syncing: Option<Option<u64>>,
     /// What waits while the process is stopped.
     pub paused: Option<Vec<super::event::Event>>,
+    /// Ticks that are held back while the node is at rest.
+    pub held_ticks: u32,
     /// Connected to the relay.
     pub linked: bool,
     /// Clients that wait for an answer: token to client.
@@ -248,6 +250,7 @@ impl Machine {
             reader,
             syncing: None,
             paused: None,
+            held_ticks: 0,
             linked: false,
             tokens: BTreeMap::new(),
             watcher: None,

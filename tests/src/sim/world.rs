@@ -246,14 +246,26 @@ impl World {
         let machine = &mut self.machines[usize::from(node.0)];
         let epoch = machine.epoch;
         let Some(process) = machine.process.as_mut() else { return Ok(()) };
+        // As the daemon does: what wakes a node that is at rest comes after the ticks that it has slept through.
+        if !matches!(event, Event::Tick { .. } | Event::MarkDue { .. }) {
+            (0..std::mem::take(&mut process.held_ticks)).for_each(|_| process.driver.tick());
+        }
         match event {
             Event::Turn { .. } => return self.turn(node),
             Event::Tick { .. } => {
                 let (role, _, term) = process.node.role();
-                process.driver.tick();
+                process.held_ticks += 1;
+                let sleeps = process.held_ticks <= process.driver.quiet_ticks(&process.node);
+                if !sleeps {
+                    (0..std::mem::take(&mut process.held_ticks)).for_each(|_| process.driver.tick());
+                }
                 let tick_us = machine.tick_us;
                 self.later(tick_us, Event::Tick { node, epoch });
                 self.observer.ticks(node, role, term, now_us)?;
+                if sleeps {
+                    self.counts.ticks_slept_through += 1;
+                    return Ok(());
+                }
             }
             Event::Frame { from, payload, .. } => {
                 if !process.linked || !self.links.open(from, node) {

@@ -15,6 +15,44 @@ fn three_nodes_elect_one_leader_and_its_no_op_is_committed_everywhere_at_once() 
 }
 
 #[test]
+fn nodes_at_rest_say_how_long_they_may_sleep_and_wake_in_time() {
+    let mut net = Net::new(3);
+    net.elect(0);
+    net.tick(0, TIMERS.heartbeat_ticks);
+    // A leader sleeps until its next heartbeat; followers until they would campaign, which is soonest after the minimum.
+    assert_eq!(net.nodes[0].quiet_ticks(), TIMERS.heartbeat_ticks - 1);
+    for follower in [1, 2] {
+        let quiet = net.nodes[follower].quiet_ticks();
+        assert!((TIMERS.election_ticks_min - 1..TIMERS.election_ticks_max).contains(&quiet), "{quiet}");
+        for left in (0..quiet).rev() {
+            assert_eq!(net.nodes[follower].step(Input::Tick), Output::default());
+            assert_eq!(net.nodes[follower].quiet_ticks(), left);
+        }
+        // Then it asks for pre-votes, and sleeps no more.
+        assert_eq!(net.nodes[follower].step(Input::Tick).eager.len(), 2);
+        assert_eq!((net.role(follower), net.nodes[follower].quiet_ticks()), (Role::Candidate, 0));
+    }
+}
+
+#[test]
+fn a_leader_that_nobody_answers_wakes_to_step_down() {
+    let mut net = Net::new(3);
+    net.elect(0);
+    (1..3).for_each(|node| net.isolate(node));
+    let mut ticks = 0;
+    while net.role(0) == Role::Leader {
+        // Never asleep at the tick that ends its leadership: that one is not quiet.
+        let quiet = net.nodes[0].quiet_ticks();
+        assert!(quiet < TIMERS.heartbeat_ticks);
+        net.tick(0, quiet);
+        assert_eq!(net.role(0), Role::Leader);
+        net.tick(0, 1);
+        ticks += quiet + 1;
+    }
+    assert_eq!(ticks, TIMERS.election_ticks_max);
+}
+
+#[test]
 fn a_single_node_leads_alone_and_its_slow_disk_is_waited_for() {
     let mut net = Net::new(1);
     net.hang_disk(0);

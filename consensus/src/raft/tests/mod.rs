@@ -45,6 +45,7 @@ fn config(node: usize, members: usize) -> Config {
         timers: TIMERS,
         chunk_bytes_max: 1 << 20,
         cache_bytes_max: 1 << 20,
+        tells_commits_late: false,
         rejoining: false,
     }
 }

@@ -288,3 +288,64 @@ fn a_conflict_that_cannot_be_changes_nothing() {
         assert!(net.mail.is_empty(), "refused {refused}, index {index}");
     }
 }
+
+#[test]
+fn the_news_of_a_commit_is_answered_only_if_there_is_something_new_to_say() {
+    let mut net = Net::new(3);
+    net.elect(0);
+    let answers = std::cell::Cell::new(0);
+    let count = |_, _, message: &Message| {
+        answers.set(answers.get() + u32::from(message.kind().starts_with("append-reply")));
+        true
+    };
+    net.propose(0);
+    net.deliver_if(count);
+    assert_eq!([0, 1, 2].map(|node| net.committed(node)), [2, 2, 2]);
+    assert_eq!(answers.take(), 2, "each answers the record, and not that it is committed");
+    // A heartbeat is answered though nothing is new, and a probe at once, not with the next heartbeat.
+    (0..TIMERS.heartbeat_ticks).for_each(|_| net.step(0, Input::Tick));
+    net.deliver_if(count);
+    assert_eq!(answers.take(), 2);
+    net.step(0, Input::LinkReset(id(1)));
+    net.deliver_if(count);
+    assert_eq!(answers.take(), 1);
+    // An answer that was lost is made good by the next heartbeat.
+    net.propose(0);
+    net.deliver_if(|from, _, message| from != id(1) || !message.kind().starts_with("append-reply"));
+    assert_eq!(net.nodes[0].status().peers[0].matched, 2);
+    (0..TIMERS.heartbeat_ticks).for_each(|_| net.step(0, Input::Tick));
+    net.deliver();
+    assert_eq!(net.nodes[0].status().peers[0].matched, 3);
+}
+
+#[test]
+fn a_commit_that_is_told_late_is_told_with_the_next_records_or_the_next_tick() {
+    let mut net = Net::on(vec![Durable::default(); 3], |config| config.tells_commits_late = true);
+    net.elect(0);
+    net.tick(0, 1);
+    assert_eq!([0, 1, 2].map(|node| net.committed(node)), [1, 1, 1]);
+    let appends = std::cell::Cell::new(0);
+    let count = |_, _, message: &Message| {
+        appends.set(appends.get() + u32::from(message.kind() == "append"));
+        true
+    };
+    for written in 2..10 {
+        net.propose(0);
+        net.deliver_if(count);
+        assert_eq!([0, 1, 2].map(|node| net.committed(node)), [written, written - 1, written - 1]);
+    }
+    assert_eq!(appends.take(), 16, "one for each record and follower");
+    // The leader does not sleep over it.
+    assert_eq!(net.nodes[0].quiet_ticks(), 0);
+    net.step(0, Input::Tick);
+    net.deliver_if(count);
+    assert_eq!([0, 1, 2].map(|node| net.committed(node)), [9, 9, 9]);
+    // Lost: the heartbeat tells it again.
+    net.propose(0);
+    net.deliver();
+    net.step(0, Input::Tick);
+    net.mail.clear();
+    (0..TIMERS.heartbeat_ticks).for_each(|_| net.step(0, Input::Tick));
+    net.deliver();
+    assert_eq!([0, 1, 2].map(|node| net.committed(node)), [10, 10, 10]);
+}

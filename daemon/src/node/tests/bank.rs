@@ -11,7 +11,7 @@ use crate::node::{
     AHEAD_REQUESTS_MIN, Action, Event, GATHER_CALLS_MIN, LinkChange, NONCES_INLINE, Node, NodeConfig, Notice, Now,
 };
 
-const TICK_MS: u64 = 10;
+pub const TICK_MS: u64 = 10;
 
 pub struct Bank {
     pub nodes: Vec<Node>,

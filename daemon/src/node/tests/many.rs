@@ -239,6 +239,9 @@ fn much_that_waits_is_executed_while_the_block_before_is_on_its_way() {
     assert_eq!(repeat, &at(WriteOutcome::Committed, 2, 0, true));
     assert_eq!(spend, &at(WriteOutcome::Committed, 3, AHEAD_REQUESTS_MIN as u32, false));
     assert!(matches!(&bank.replies[leader][&third], ApiReply::Written { height: 4, .. }));
+    // The followers hear of the last commit with the next tick.
+    bank.held = vec![None; 3];
+    bank.run_ms(200);
     bank.same_heads();
     assert_eq!(bank.nodes[leader].state().balance(&account("alice")), Some(1));
 }
