@@ -11,7 +11,7 @@ use super::Node;
 use super::answers::failed;
 use super::calls::{CallId, Kind, Place, Read};
 
-/// Barriers in flight at a time; reads that arrive meanwhile share the next one.
+/// Barriers in flight at a time; reads that arrive meanwhile share the next one. Those of one turn share one anyway.
 const BARRIERS_MAX: usize = 4;
 
 /// More accounts than this fit into no answer: all but 300,000 names have four characters or more, so that a row has six

@@ -8,6 +8,7 @@ mod hostile;
 mod leaving;
 mod lives;
 mod many;
+mod reads;
 mod two_phase;
 
 use std::collections::BTreeMap;
