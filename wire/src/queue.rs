@@ -46,6 +46,8 @@ struct Inner {
     frames: VecDeque<Frame>,
     bytes: usize,
     closed: bool,
+    /// Threads in [`Queue::push_blocking`] that wait for room. To wake nobody is a system call as well.
+    threads: usize,
 }
 
 impl Queue {
@@ -117,7 +119,9 @@ impl Queue {
             if left.is_zero() {
                 return Err(Rejected::Full);
             }
+            inner.threads += 1;
             inner = self.room_for_threads.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            inner.threads -= 1;
         }
     }
 
@@ -128,9 +132,8 @@ impl Queue {
         inner.frames.retain(|frame| keep(frame));
         inner.bytes = inner.frames.iter().map(Frame::wire_bytes).sum();
         let removed = before - inner.frames.len();
-        drop(inner);
         if removed > 0 {
-            self.made_room();
+            self.made_room(inner);
         }
         removed
     }
@@ -152,21 +155,20 @@ impl Queue {
 
     /// Takes no more frames; those that wait are still written.
     pub fn close(&self) {
-        self.lock().closed = true;
+        let mut inner = self.lock();
+        inner.closed = true;
+        self.made_room(inner);
         self.ready.notify_one();
-        self.made_room();
     }
 
     /// Takes no more frames and drops those that wait.
     pub fn discard(&self) {
-        {
-            let mut inner = self.lock();
-            inner.closed = true;
-            inner.bytes = 0;
-            inner.frames.clear();
-        }
+        let mut inner = self.lock();
+        inner.closed = true;
+        inner.bytes = 0;
+        inner.frames.clear();
+        self.made_room(inner);
         self.ready.notify_one();
-        self.made_room();
     }
 
     /// No more frames are taken.
@@ -209,10 +211,8 @@ impl Queue {
             }
         }
         let over = inner.closed && inner.frames.is_empty() && batch.is_empty();
-        let removed = before - inner.frames.len();
-        drop(inner);
-        if removed > 0 {
-            self.made_room();
+        if before > inner.frames.len() {
+            self.made_room(inner);
         }
         over
     }
@@ -236,9 +236,14 @@ impl Queue {
             || (inner.frames.len() < self.frames_max && inner.bytes + frame.wire_bytes() <= self.bytes_max)
     }
 
-    fn made_room(&self) {
+    /// Wakes whoever waits for room, once the lock is free.
+    fn made_room(&self, inner: MutexGuard<'_, Inner>) {
+        let threads = inner.threads;
+        drop(inner);
         self.room.notify_waiters();
-        self.room_for_threads.notify_all();
+        if threads > 0 {
+            self.room_for_threads.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
