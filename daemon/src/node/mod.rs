@@ -101,7 +101,8 @@ pub struct Node<E: Engine = Raft> {
     unsaved_state: Vec<StateWrite>,
 
     // Requests.
-    calls: BTreeMap<CallId, Call>,
+    /// Boxed: they come and go at the front, where all behind them would be moved.
+    calls: BTreeMap<CallId, Box<Call>>,
     calls_by_token: BTreeMap<u64, CallId>,
     calls_by_peer: BTreeMap<(NodeId, CallName), CallId>,
     deadlines: BTreeSet<(u64, CallId)>,
