@@ -205,7 +205,7 @@ async fn body<R: AsyncRead + Unpin>(reader: &mut R, bytes: u32) -> Result<Vec<u8
     Ok(body)
 }
 
-/// A frame that is ready to be written: its body is moved here and never copied.
+/// A frame that is ready to be written: its body is moved here.
 #[derive(Debug)]
 pub struct Frame {
     head: [u8; HEAD_BYTES_MAX],
