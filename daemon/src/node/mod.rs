@@ -334,9 +334,7 @@ impl<E: Engine> Node<E> {
                 return;
             }
             self.build_block();
-            if !self.more_follows {
-                self.ask_barrier();
-            }
+            self.ask_barrier();
             self.adjust_leadership();
             if self.inputs.is_empty() {
                 break;
