@@ -104,7 +104,8 @@ impl Driver {
     /// Steps all events that are queued; `now` reads the clocks for each.
     pub fn step(&mut self, node: &mut Node, mut now: impl FnMut() -> Now) {
         while let Some(event) = self.events.pop_front() {
-            self.actions.extend(node.step(now(), event));
+            let more = !self.events.is_empty();
+            self.actions.extend(node.step_in_turn(now(), event, more));
         }
     }
 

@@ -226,7 +226,11 @@ async fn run_node(config: Config, bank: Bank, started: Instant, parts: Parts, bo
         around: Around::new(&config.relay.address, &config.node.data_dir, started),
         started,
     };
-    let (result, disk) = runtime.run(opening).await;
+    // A task like all others: the runtime asks the kernel once more before it polls the future that it was begun with.
+    let (result, disk) = match tokio::spawn(runtime.run(opening)).await {
+        Ok(ended) => ended,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
     server.shutdown(GOODBYE).await;
     match &result {
         // Whatever was promised is durable already; this writes the rest, so that the next start has less to do.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raftbank_wire::control::{self, Control};
-use raftbank_wire::frame::{FrameError, PEER_BYTES_MAX, Patience, read_tagged};
+use raftbank_wire::frame::{FrameError, PEER_BYTES_MAX, Patience, next_tagged};
 use raftbank_wire::hello::{Answer, Hello, HelloError, read_hello, write_answer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::OwnedReadHalf;
@@ -142,7 +142,7 @@ async fn read(hub: &Hub, session: &Session, reader: OwnedReadHalf) -> String {
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let patience = Patience { idle: Some(IDLE_LIMIT), frame: FRAME_LIMIT };
     loop {
-        let (tag, payload) = match read_tagged(&mut reader, PEER_BYTES_MAX, patience).await {
+        let (tag, payload) = match next_tagged(&mut reader, PEER_BYTES_MAX, patience).await {
             Ok(frame) => frame,
             Err(FrameError::Io(error)) if is_gone(&error) => return "the connection was closed".to_owned(),
             Err(error) => return error.to_string(),

@@ -18,9 +18,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::{ApiReply, ApiRequest, FailKind};
 use crate::envelope::{self, CONNECTION_ID, KIND_CANCEL, KIND_REQUEST};
-use crate::frame::{Frame, Patience, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Ticket, read_frame};
+use crate::frame::{Frame, Patience, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Ticket, next_frame};
 use crate::hello::{ClientHello, ServerHello, greet_server};
 use crate::queue::Queue;
+use crate::quiet;
 
 /// Name and version that servers are told.
 const SOFTWARE: &str = concat!("raftbank-wire/", env!("CARGO_PKG_VERSION"));
@@ -145,7 +146,11 @@ impl Client {
     /// The connection is over, or `limit` has passed; see [`ClientError::not_sent`].
     pub async fn call(&self, request: ApiRequest, limit: Duration) -> Result<ApiReply, ClientError> {
         let deadline = Instant::now() + limit;
-        let Ok(permit) = timeout_at(deadline, self.inner.permits.acquire()).await else {
+        let permit = match self.inner.permits.try_acquire() {
+            Ok(permit) => Ok(Ok(permit)),
+            Err(_) => timeout_at(deadline, self.inner.permits.acquire()).await,
+        };
+        let Ok(permit) = permit else {
             return Err(ClientError::NotSent(format!("too many requests were in flight for {limit:?}")));
         };
         let (sender, receiver) = oneshot::channel();
@@ -194,6 +199,10 @@ impl Client {
         let id = shared.register(waiter(ticket.clone())).map_err(ClientError::NotSent)?;
         let sent = Sent { shared, id, ticket, left: false };
         let frame = Frame::numbered(id, KIND_REQUEST, body).with_ticket(sent.ticket.clone());
+        let frame = match shared.queue.offer(frame) {
+            Ok(()) => return Ok(sent),
+            Err(frame) => frame,
+        };
         match timeout_at(deadline, shared.queue.push_wait(frame)).await {
             Ok(Ok(())) => Ok(sent),
             Ok(Err(_)) => Err(ClientError::NotSent(shared.over())),
@@ -303,8 +312,11 @@ fn explain(error: &io::Error) -> String {
 }
 
 /// The connection's task.
-async fn converse(mut stream: UnixStream, shared: Arc<Shared>) {
-    let (reader, mut writer) = stream.split();
+async fn converse(stream: UnixStream, shared: Arc<Shared>) {
+    let (reader, mut writer) = match quiet::split(stream) {
+        Ok(halves) => halves,
+        Err(error) => return shared.end(&error.to_string()),
+    };
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let why = tokio::select! {
         why = read(&mut reader, &shared) => why,
@@ -321,9 +333,9 @@ async fn converse(mut stream: UnixStream, shared: Arc<Shared>) {
 }
 
 /// Reads answers until the connection ends, and tells why it did.
-async fn read<R: AsyncRead + Unpin>(reader: &mut R, shared: &Shared) -> String {
+async fn read<R: AsyncRead + Unpin>(reader: &mut BufReader<R>, shared: &Shared) -> String {
     loop {
-        let bytes = match read_frame(reader, REPLY_BYTES_MAX, Patience { idle: None, frame: STALL }).await {
+        let bytes = match next_frame(reader, REPLY_BYTES_MAX, Patience { idle: None, frame: STALL }).await {
             Ok(bytes) => bytes,
             Err(error) => return error.to_string(),
         };

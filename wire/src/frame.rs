@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::time::timeout;
 
 /// Longest request of a client, in bytes after the length.
@@ -23,6 +23,8 @@ pub const HANDSHAKE_BYTES_MAX: u32 = 4_096;
 
 /// Memory that a frame gets before its bytes have arrived.
 const FIRST_BYTES_MAX: usize = 64 << 10;
+/// A frame's length.
+const LENGTH_BYTES: usize = 4;
 /// Length, id and flags: the longest head of a frame.
 const HEAD_BYTES_MAX: usize = 13;
 
@@ -109,6 +111,49 @@ where
     .await
 }
 
+/// As [`read_frame`], and without waiting or setting up a deadline if the whole frame is in the reader's buffer.
+///
+/// # Errors
+/// See [`FrameError`].
+pub async fn next_frame<R>(reader: &mut BufReader<R>, max: u32, patience: Patience) -> Result<Vec<u8>, FrameError>
+where
+    R: AsyncRead + Unpin,
+{
+    if let Some(frame) = buffered(reader.buffer(), max) {
+        let (body, bytes) = (frame.to_vec(), LENGTH_BYTES + frame.len());
+        reader.consume(bytes);
+        return Ok(body);
+    }
+    read_frame(reader, max, patience).await
+}
+
+/// As [`read_tagged`], and as quick as [`next_frame`].
+///
+/// # Errors
+/// See [`FrameError`].
+pub async fn next_tagged<R>(
+    reader: &mut BufReader<R>,
+    max: u32,
+    patience: Patience,
+) -> Result<(u8, Vec<u8>), FrameError>
+where
+    R: AsyncRead + Unpin,
+{
+    if let Some((tag, body)) = buffered(reader.buffer(), max).and_then(|frame| frame.split_first()) {
+        let (tag, body, bytes) = (*tag, body.to_vec(), LENGTH_BYTES + 1 + body.len());
+        reader.consume(bytes);
+        return Ok((tag, body));
+    }
+    read_tagged(reader, max, patience).await
+}
+
+/// The first frame in these bytes, without its length, if all of it is there and it is not too long.
+fn buffered(bytes: &[u8], max: u32) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>()?;
+    let length = u32::from_be_bytes(*length);
+    if length > max { None } else { rest.get(..length as usize) }
+}
+
 async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, FrameError>>) -> Result<T, FrameError> {
     timeout(limit, work).await.unwrap_or(Err(FrameError::Slow(limit)))
 }
@@ -160,7 +205,7 @@ async fn body<R: AsyncRead + Unpin>(reader: &mut R, bytes: u32) -> Result<Vec<u8
     Ok(body)
 }
 
-/// A frame that is ready to be written: its body is moved here and never copied.
+/// A frame that is ready to be written: its body is moved here.
 #[derive(Debug)]
 pub struct Frame {
     head: [u8; HEAD_BYTES_MAX],

@@ -24,5 +24,6 @@ pub mod link;
 #[cfg(test)]
 mod properties;
 pub mod queue;
+mod quiet;
 pub mod retry;
 pub mod server;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::control::{self, Control};
-use crate::frame::{Frame, FrameError, PEER_BYTES_MAX, Patience, read_tagged};
+use crate::frame::{Frame, FrameError, PEER_BYTES_MAX, Patience, next_tagged};
 use crate::hello::{Answer, Hello, greet};
 use crate::queue::Queue;
 
@@ -292,7 +292,7 @@ async fn attempt(config: &LinkConfig, shared: &Shared, events: &mpsc::Sender<Lin
 }
 
 async fn read<R>(
-    reader: &mut R,
+    reader: &mut BufReader<R>,
     config: &LinkConfig,
     shared: &Shared,
     queue: &Queue,
@@ -303,7 +303,7 @@ where
 {
     let patience = Patience { idle: Some(config.idle), frame: config.frame };
     loop {
-        let (tag, payload) = match read_tagged(reader, PEER_BYTES_MAX, patience).await {
+        let (tag, payload) = match next_tagged(reader, PEER_BYTES_MAX, patience).await {
             Ok(frame) => frame,
             Err(error @ FrameError::TooLong { .. }) => return End::Failed(format!("speaks nonsense: {error}")),
             Err(error) => return End::Failed(error.to_string()),

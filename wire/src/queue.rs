@@ -18,6 +18,8 @@ use crate::frame::Frame;
 const BATCH_FRAMES_MAX: usize = 64;
 /// Most bytes handed to the socket in one call, unless one frame alone has more.
 const BATCH_BYTES_MAX: usize = 256 << 10;
+/// So many bytes in all are copied together: cheaper than a slice for each part of each frame.
+const COPIED_BYTES_MAX: usize = 16 << 10;
 
 /// Why a frame was not taken. Not one byte of it will be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ struct Inner {
     frames: VecDeque<Frame>,
     bytes: usize,
     closed: bool,
-    /// Threads that wait for room.
+    /// Threads in [`Queue::push_blocking`] that wait for room. To wake nobody is a system call as well.
     threads: usize,
 }
 
@@ -70,6 +72,14 @@ impl Queue {
     /// The queue is full or closed.
     pub fn push(&self, frame: Frame) -> Result<(), Rejected> {
         self.put(frame, false).map_err(|(_, rejected)| rejected)
+    }
+
+    /// As [`Queue::push`]; gives the frame back if it is not taken.
+    ///
+    /// # Errors
+    /// The frame: the queue is full or closed.
+    pub(crate) fn offer(&self, frame: Frame) -> Result<(), Frame> {
+        self.put(frame, false).map_err(|(frame, _)| frame)
     }
 
     /// Appends a frame even to a full queue; for senders that are bounded in another way.
@@ -193,6 +203,8 @@ impl Queue {
             }
             write_batch(writer, &batch, stall).await?;
             batch.clear();
+            // A thread that fills the queue as quickly as it is emptied must not keep this one for itself.
+            tokio::task::coop::consume_budget().await;
         }
     }
 
@@ -212,8 +224,7 @@ impl Queue {
             }
         }
         let over = inner.closed && inner.frames.is_empty() && batch.is_empty();
-        let removed = before - inner.frames.len();
-        if removed > 0 {
+        if before > inner.frames.len() {
             self.made_room(inner);
         }
         over
@@ -238,6 +249,7 @@ impl Queue {
             || (inner.frames.len() < self.frames_max && inner.bytes + frame.wire_bytes() <= self.bytes_max)
     }
 
+    /// Wakes whoever waits for room, once the lock is free.
     fn made_room(&self, inner: MutexGuard<'_, Inner>) {
         let threads = inner.threads;
         drop(inner);
@@ -262,6 +274,20 @@ impl Inner {
 
 /// Writes all frames; `stall` limits the time without progress.
 async fn write_batch<W: AsyncWrite + Unpin>(writer: &mut W, batch: &[Frame], stall: Duration) -> io::Result<()> {
+    let bytes: usize = batch.iter().map(Frame::wire_bytes).sum();
+    if bytes <= COPIED_BYTES_MAX {
+        let mut whole = Vec::with_capacity(bytes);
+        batch.iter().flat_map(Frame::slices).for_each(|slice| whole.extend_from_slice(&slice));
+        let mut left = &whole[..];
+        while !left.is_empty() {
+            let written = timeout(stall, writer.write(left)).await.map_err(|_| stalled(stall))??;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            left = &left[written..];
+        }
+        return timeout(stall, writer.flush()).await.map_err(|_| stalled(stall))?;
+    }
     let mut slices: Vec<IoSlice<'_>> = batch.iter().flat_map(Frame::slices).collect();
     let mut left = &mut slices[..];
     // Removes empty slices at the front.

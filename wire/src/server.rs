@@ -22,9 +22,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::api::{ApiReply, ApiRequest, FailKind};
 use crate::envelope::{self, CONNECTION_ID, KIND_CANCEL, LAST, MORE};
-use crate::frame::{Frame, FrameError, Patience, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, read_frame};
+use crate::frame::{Frame, FrameError, Patience, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, next_frame};
 use crate::hello::{ServerHello, read_client_hello, write_server_hello};
 use crate::queue::{Queue, Rejected};
+use crate::quiet;
 
 /// Longest path of a Unix socket, in bytes (`sockaddr_un` less its final zero).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -128,7 +129,8 @@ pub struct Incoming {
 pub struct Responder {
     id: u64,
     connection: Arc<Connection>,
-    cancelled: Arc<AtomicBool>,
+    /// Of a stream: the client does not want more.
+    cancelled: Option<Arc<AtomicBool>>,
     /// What a client is told if no answer is ever given.
     dropped: FailKind,
     done: bool,
@@ -237,7 +239,8 @@ impl Responder {
 
     /// The client is gone, or does not want more.
     pub fn is_closed(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed) || self.connection.queue.is_closed()
+        let is_cancelled = self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed));
+        is_cancelled || self.connection.queue.is_closed()
     }
 
     fn last(&self, reply: &ApiReply) -> bool {
@@ -267,7 +270,9 @@ impl Drop for Responder {
             let message = "the server ended before it answered".to_owned();
             self.last(&failed(self.dropped, "no_answer", message));
         }
-        self.connection.streams().remove(&self.id);
+        if self.cancelled.is_some() {
+            self.connection.streams().remove(&self.id);
+        }
     }
 }
 
@@ -354,7 +359,10 @@ async fn serve(
     });
     let queue = Arc::clone(&connection.queue);
     let permits = Arc::new(Semaphore::new(config.in_flight_max));
-    let (reader, mut writer) = stream.split();
+    let (reader, mut writer) = match quiet::split(stream) {
+        Ok(halves) => halves,
+        Err(error) => return tracing::warn!("a client was closed: {error}"),
+    };
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let writing = queue.write_to(&mut writer, config.stall);
     tokio::pin!(writing);
@@ -409,7 +417,7 @@ async fn shake_hands(stream: &mut UnixStream, config: &ServerConfig) -> Result<(
 
 /// Reads requests until the connection ends. `Some`: code and sentence of the rule that the client broke.
 async fn read<R: AsyncRead + Unpin>(
-    reader: &mut R,
+    reader: &mut BufReader<R>,
     config: &ServerConfig,
     connection: &Arc<Connection>,
     permits: &Arc<Semaphore>,
@@ -417,7 +425,7 @@ async fn read<R: AsyncRead + Unpin>(
 ) -> Option<(&'static str, String)> {
     let patience = Patience { idle: None, frame: config.frame };
     loop {
-        let bytes = match read_frame(reader, REQUEST_BYTES_MAX, patience).await {
+        let bytes = match next_frame(reader, REQUEST_BYTES_MAX, patience).await {
             Ok(bytes) => bytes,
             Err(FrameError::Closed | FrameError::Truncated | FrameError::Io(_)) => return None,
             Err(error @ FrameError::Slow(_)) => return Some(("too_slow", error.to_string())),
@@ -437,9 +445,9 @@ async fn read<R: AsyncRead + Unpin>(
             Err(error) => return Some(("bad_request", error.to_string())),
         };
         let permit = Arc::clone(permits).acquire_owned().await.ok()?;
-        let cancelled = Arc::new(AtomicBool::new(false));
-        if is_stream(&request) {
-            connection.streams().insert(id, Arc::clone(&cancelled));
+        let cancelled = is_stream(&request).then(Arc::<AtomicBool>::default);
+        if let Some(cancelled) = &cancelled {
+            connection.streams().insert(id, Arc::clone(cancelled));
         }
         let dropped =
             if matches!(request, ApiRequest::Write { .. }) { FailKind::Unknown } else { FailKind::NotExecuted };

@@ -226,7 +226,8 @@ impl<E: Engine> Node<E> {
         };
         self.calls_bytes += bytes;
         self.deadlines.insert((deadline_ms, id));
-        self.calls.insert(id, Call { kind, origin, deadline_ms, place: Place::Waiting, exposed: false, bytes });
+        let call = Call { kind, origin, deadline_ms, place: Place::Waiting, exposed: false, bytes };
+        self.calls.insert(id, Box::new(call));
         if self.calls.len() > CALLS_MAX || self.calls_bytes > CALLS_BYTES_MAX {
             let message = "too many requests are in flight at this node; ask again in a moment";
             return self.finish(id, failed(FailKind::NotExecuted, "overloaded", message));
@@ -416,7 +417,7 @@ impl<E: Engine> Node<E> {
         }
     }
 
-    fn forget(&mut self, id: CallId) -> Option<Call> {
+    fn forget(&mut self, id: CallId) -> Option<Box<Call>> {
         let call = self.calls.remove(&id)?;
         self.deadlines.remove(&(call.deadline_ms, id));
         self.calls_bytes -= call.bytes;

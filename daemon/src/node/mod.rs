@@ -101,7 +101,8 @@ pub struct Node<E: Engine = Raft> {
     unsaved_state: Vec<StateWrite>,
 
     // Requests.
-    calls: BTreeMap<CallId, Call>,
+    /// Boxed: they come and go at the front, where all behind them would be moved.
+    calls: BTreeMap<CallId, Box<Call>>,
     calls_by_token: BTreeMap<u64, CallId>,
     calls_by_peer: BTreeMap<(NodeId, CallName), CallId>,
     deadlines: BTreeSet<(u64, CallId)>,
@@ -121,6 +122,8 @@ pub struct Node<E: Engine = Raft> {
     gathering: Option<(u64, usize)>,
     /// A block was proposed in this step.
     proposed_now: bool,
+    /// Another event follows in this turn.
+    more_follows: bool,
     next_gather: u64,
     /// The index of the last proposal; the engine's next refusal speaks of it.
     proposing: Option<u64>,
@@ -211,6 +214,7 @@ impl<E: Engine> Node<E> {
             ahead_of: 0,
             gathering: None,
             proposed_now: false,
+            more_follows: false,
             next_gather: 1,
             proposing: None,
             next_job: 1,
@@ -245,6 +249,13 @@ impl<E: Engine> Node<E> {
 
     /// Feeds one event and returns what has to be done about it, in order.
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Action> {
+        self.step_in_turn(now, event, false)
+    }
+
+    /// As [`Node::step`]. `more`: another event follows in the same turn, before the actions are performed, so what shares
+    /// one message may wait for it.
+    pub fn step_in_turn(&mut self, now: Now, event: Event, more: bool) -> Vec<Action> {
+        self.more_follows = more;
         assert!(now.mono_ms >= self.now.mono_ms, "a monotonic clock never goes back");
         self.now = now;
         self.proposed_now = false;

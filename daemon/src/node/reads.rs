@@ -11,7 +11,7 @@ use super::Node;
 use super::answers::failed;
 use super::calls::{CallId, Kind, Place, Read};
 
-/// Barriers in flight at a time; reads that arrive meanwhile share the next one.
+/// Barriers in flight at a time; reads that arrive meanwhile share the next one. Those of one turn share one anyway.
 const BARRIERS_MAX: usize = 4;
 
 /// More accounts than this fit into no answer: all but 300,000 names have four characters or more, so that a row has six
@@ -30,9 +30,10 @@ pub(super) struct Reads {
 }
 
 impl<E: Engine> Node<E> {
-    /// Asks one barrier for all reads that wait.
+    /// Asks one barrier for all reads that wait, at the end of a turn.
     pub(super) fn ask_barrier(&mut self) {
-        if !self.serving || self.reads.waiting.is_empty() || self.reads.asked.len() >= BARRIERS_MAX {
+        let is_full = self.reads.asked.len() >= BARRIERS_MAX;
+        if self.more_follows || !self.serving || self.reads.waiting.is_empty() || is_full {
             return;
         }
         let calls = std::mem::take(&mut self.reads.waiting);

@@ -8,6 +8,7 @@ mod hostile;
 mod leaving;
 mod lives;
 mod many;
+mod reads;
 mod resting;
 mod two_phase;
 

@@ -166,8 +166,9 @@ impl Rewrite {
             self.frozen_at += 1;
         }
         for older in [&mut self.from_changed, &mut self.from_old] {
-            if let Some(row) = older.pop_front_if(|row| row.0 == name) {
-                found.get_or_insert(row);
+            if older.front().is_some_and(|row| row.0 == name) {
+                found = found.or(older.front().cloned());
+                older.pop_front();
             }
         }
         Ok(found)

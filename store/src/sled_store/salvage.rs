@@ -94,7 +94,10 @@ impl Salvage {
     fn accounts(&mut self) -> Result<(), StoreError> {
         let base = match base::load(&self.tree) {
             Ok(base) => base,
-            Err(error) => return Ok(self.note(error.to_string())),
+            Err(error) => {
+                self.note(error.to_string());
+                return Ok(());
+            }
         };
         let generation = base.map_or(0, |base| base.generation);
         for number in 0..base.map_or(0, |base| base.pieces) {

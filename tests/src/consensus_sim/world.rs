@@ -263,7 +263,7 @@ impl World {
             chunk_bytes_max: self.chunk_bytes_max,
             cache_bytes_max: self.cache_bytes_max,
             // Members need not agree on it; those with even numbers save messages.
-            tells_commits_late: node.0 % 2 == 0,
+            tells_commits_late: node.0.is_multiple_of(2),
             rejoining: self.server(node).disk.durable.rejoining,
         };
         let phase = self.dice.below(TICK_US);

@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
+use crate::frame::read_tagged;
 use crate::hello::{read_hello, write_answer};
 
 const LIMIT: Duration = Duration::from_secs(20);

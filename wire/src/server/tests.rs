@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::client::{Client, ClientError};
 use crate::envelope::parse_reply;
+use crate::frame::read_frame;
 use crate::hello::{ClientHello, greet_server};
 
 const LIMIT: Duration = Duration::from_secs(20);
