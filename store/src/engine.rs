@@ -65,7 +65,7 @@ pub struct Limits {
     pub log_bytes: usize,
     /// So many changed accounts make a new base; fewer are rows.
     pub rewrite_rows: usize,
-    /// About how large the pieces of a base are; at most 60 KiB. One is written with each so many bytes of the log.
+    /// About how large the pieces of a base are; at most 60 KiB. While a base is made, two are written with each so many bytes of the log.
     pub piece_bytes: usize,
 }
 

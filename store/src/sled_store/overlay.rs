@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, HashMap};
 const RECORD_BYTES: usize = 128;
 /// What a row takes beside key and value.
 const ROW_BYTES: usize = 48;
+/// Steps of removal for which an idle store, or one that stops, takes its time: some seconds.
+const GARBAGE_STEPS_MAX: usize = 1_000;
 
 /// The rows, with where the state in sled stands.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub(super) struct Overlay {
     /// A base that is being made of all that came before what is collected now.
     rewrite: Option<Box<Rewrite>>,
     garbage: Garbage,
+    /// Bytes that may be written of what was begun.
+    credit: usize,
 }
 
 impl Overlay {
@@ -52,6 +56,7 @@ impl Overlay {
             log_bytes: 0,
             rewrite: None,
             garbage: Garbage::beside(base),
+            credit: 0,
         }
     }
 
@@ -125,21 +130,25 @@ impl Overlay {
     pub fn write_all(&mut self, applied: &Applied, engine: &mut Engine) -> Result<(), StoreError> {
         self.write_back(applied, engine)?;
         self.finish_rewrite(engine)?;
-        while !self.garbage.is_empty() {
+        // Millions of rows take minutes to remove; they go on when there is something to write again.
+        for _ in 0..GARBAGE_STEPS_MAX {
             self.garbage.step(engine)?;
         }
         Ok(())
     }
 
-    /// Goes on with what was begun, as much as so many bytes of the log allow.
+    /// Goes on with what was begun, twice as fast as the log grows, so that it is done before the next one is due and
+    /// no write waits for much of it.
     pub fn step(&mut self, log_bytes: usize, engine: &mut Engine) -> Result<(), StoreError> {
-        for _ in 0..=log_bytes / self.limits.piece_bytes {
+        self.credit = self.credit.saturating_add(2 * log_bytes);
+        while self.credit >= self.limits.piece_bytes {
+            self.credit -= self.limits.piece_bytes;
             if self.rewrite.is_some() {
                 self.rewrite_step(engine)?;
             } else if !self.garbage.is_empty() {
                 self.garbage.step(engine)?;
             } else {
-                break;
+                self.credit = 0;
             }
         }
         Ok(())
