@@ -72,6 +72,20 @@ fn any_row() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         ("[a-z]{1,9}", any::<i128>()).prop_map(move |(name, balance)| {
             with_key(rows::named_key(rows::ACCOUNT, name.as_bytes()), &|key| rows::seal_balance(key, balance))
         }),
+        ("[a-z]{1,9}", any::<i128>(), 1_u64..9).prop_map(move |(name, balance, generation)| {
+            let key = rows::changed_key(generation, name.as_bytes());
+            with_key(key, &|key| rows::seal_balance(key, balance))
+        }),
+        (1_u64.., any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(generation, pieces, accounts, bytes)| {
+            (vec![rows::BASE], rows::seal_base(&rows::Base { generation, pieces, accounts, bytes }))
+        }),
+        (vec(("[a-z]{1,9}", any::<i128>()), 0..5), 1_u64..9, any::<u32>()).prop_map(
+            move |(accounts, generation, number)| {
+                let mut piece = rows::begin_piece(generation);
+                accounts.iter().for_each(|(name, balance)| rows::push_account(&mut piece, name, *balance));
+                with_key(rows::piece_key(generation, number).to_vec(), &|key| rows::seal(key, piece.clone()))
+            },
+        ),
         ("[a-z]{1,9}", any::<u64>(), 1_u64..9, 0_u8..4).prop_map(move |(name, expires_ms, amount, status)| {
             let posted = if status == 1 { amount } else { 0 };
             let bytes = [&[status][..], &expires_ms.to_be_bytes(), &[1, b'a', 1, b'b']].concat();

@@ -24,6 +24,9 @@ fn keys_are_golden_and_order_as_their_numbers() {
     assert_eq!(record_key(0x0102, 0x03), *b"r\0\0\0\0\0\0\x01\x02\0\x03");
     assert_eq!(number_key(RUN, 9), *b"t\0\0\0\0\0\0\0\x09");
     assert_eq!(named_key(ACCOUNT, b"alice"), b"aalice");
+    assert_eq!(changed_key(0, b"alice"), b"aalice");
+    assert_eq!(changed_key(2, b"alice"), b"d\0\0\0\0\0\0\0\x02alice");
+    assert_eq!((piece_key(6, 0x0102), piece_key(7, 3)), (*b"c\0\0\0\x01\x02", *b"c\x01\0\0\0\x03"));
     assert_eq!(parse_record_key(&record_key(5, 6)), Some((5, 6)));
     assert_eq!(parse_record_key(b"i\0\0\0\0\0\0\0\x07\0\x01"), None);
     assert_eq!(parse_number_key(RUN, &number_key(RUN, 5)), Some(5));
@@ -52,6 +55,22 @@ fn values_are_golden_and_read_back() {
     assert_eq!(seal_balance(&key, -2), sealed(&key, &(-2_i128).to_be_bytes()));
     assert_eq!(unseal_balance(&key, &seal_balance(&key, -2)), Some(-2));
 
+    let base = Base { generation: 1, pieces: 2, accounts: 3, bytes: 4 };
+    assert_eq!(seal_base(&base), sealed(b"g", b"\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04"));
+    assert_eq!(unseal_base(&seal_base(&base)), Some(base));
+    assert_eq!(unseal_base(&seal_base(&Base { generation: 0, ..base })), None);
+
+    let key = piece_key(1, 0);
+    let mut piece = begin_piece(1);
+    push_account(&mut piece, "bob", 5);
+    push_account(&mut piece, "world", -5);
+    let bytes =
+        [&b"\0\0\0\0\0\0\0\x01\x03bob"[..], &5_i128.to_be_bytes(), b"\x05world", &(-5_i128).to_be_bytes()].concat();
+    assert_eq!(seal(&key, piece), sealed(&key, &bytes));
+    let accounts = ["bob", "world"].map(|name| Account::parse(name).unwrap()).into_iter().zip([5, -5]);
+    assert_eq!(unseal_piece(&key, &sealed(&key, &bytes)), Some((1, accounts.collect())));
+    assert_eq!(unseal_piece(&key, &sealed(&key, &bytes[..bytes.len() - 1])), None);
+
     let mut payload = Vec::new();
     for number in [0x11_u64, 0x12, 0x13] {
         payload.extend_from_slice(&number.to_be_bytes());
@@ -77,6 +96,7 @@ fn no_flipped_bit_of_a_sealed_row_passes_and_no_row_passes_under_another_key() {
         (vec![APPLIED], seal_applied(&applied())),
         (b"aalice".to_vec(), seal_balance(b"aalice", 7)),
         (vec![KEY, 1], seal_32(&[KEY, 1], &[0x44; 32])),
+        (vec![BASE], seal_base(&Base { generation: 1, pieces: 2, accounts: 3, bytes: 4 })),
         (b"vkey".to_vec(), seal(b"vkey", Vec::new())),
     ];
     for (key, value) in rows {
