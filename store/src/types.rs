@@ -109,6 +109,12 @@ pub trait Store: Send {
     /// `Io` from the disk.
     fn sync_mark(&mut self) -> Result<(), StoreError>;
 
+    /// True while [`sync_mark`](Store::sync_mark) has begun something that further calls go on with, each for some
+    /// milliseconds.
+    fn has_work(&self) -> bool {
+        false
+    }
+
     /// Syncs everything, notes a clean stop, and lets the folder go.
     ///
     /// # Errors

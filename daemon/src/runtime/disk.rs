@@ -18,6 +18,8 @@ use super::sync_times::SyncTimes;
 
 /// How often the high-water mark is made durable while something changes.
 const MARK_EVERY: Duration = Duration::from_secs(1);
+/// The same while the store has something to go on with and nothing else is written.
+const WORK_EVERY: Duration = Duration::from_millis(20);
 /// A sync that takes longer is worth a warning.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 /// With more than this many bytes waiting to be written the loop takes nothing in from peers until it is less.
@@ -182,7 +184,7 @@ fn run<S: Store>(store: &mut S, queue: &Receiver<Job>, shared: &Shared) -> Resul
     let mut written = false;
     loop {
         let first = if unmarked {
-            match queue.recv_timeout(MARK_EVERY.saturating_sub(marked_at.elapsed())) {
+            match queue.recv_timeout(turn(store, written).saturating_sub(marked_at.elapsed())) {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -226,17 +228,23 @@ fn run<S: Store>(store: &mut S, queue: &Receiver<Job>, shared: &Shared) -> Resul
             shared.durable.store(group, Ordering::Release);
             shared.wake.notify_one();
         }
-        if !closing && unmarked && marked_at.elapsed() >= MARK_EVERY {
+        if !closing && unmarked && marked_at.elapsed() >= turn(store, written) {
             shared.busy(true);
             store.sync_mark()?;
             marked_at = Instant::now();
-            unmarked = std::mem::take(&mut written);
+            unmarked = std::mem::take(&mut written) || store.has_work();
         }
         shared.busy(false);
         if closing {
             return Ok(());
         }
     }
+}
+
+/// How long after the last turn of the mark the next one is. A store at rest that has begun something goes on with it, with
+/// breaks that leave most of the disk to others.
+fn turn<S: Store>(store: &S, written: bool) -> Duration {
+    if !written && store.has_work() { WORK_EVERY } else { MARK_EVERY }
 }
 
 /// Roughly the bytes of a batch.

@@ -217,11 +217,14 @@ impl SledStore {
         shared.overlay.step(log_bytes, &mut self.engine)
     }
 
-    /// Hands over to sled all that it does not have of the state.
-    fn write_all(&mut self) -> Result<(), StoreError> {
+    /// Hands over to sled what it does not have of the state.
+    fn write_back(
+        &mut self,
+        how: fn(&mut Overlay, &Applied, &mut Engine) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         let mut shared = shared.write().unwrap_or_else(PoisonError::into_inner);
-        shared.overlay.write_all(&self.applied, &mut self.engine)
+        how(&mut shared.overlay, &self.applied, &mut self.engine)
     }
 
     fn write_hard(&mut self, hard: HardState, pending: &mut Outgoing) -> Result<(), StoreError> {
@@ -325,16 +328,20 @@ impl Store for SledStore {
             // Under load the state waits until there is more of it; once nothing is written any more, no start has to
             // execute again what was committed before.
             if !std::mem::take(&mut store.written) {
-                store.write_all()?;
+                store.write_back(Overlay::rest)?;
             }
             store.sync_all()?;
             store.mark.sync()
         })
     }
 
+    fn has_work(&self) -> bool {
+        self.shared.read().unwrap_or_else(PoisonError::into_inner).overlay.has_work()
+    }
+
     fn close(mut self) -> Result<(), StoreError> {
         self.attempt(|store| {
-            store.write_all()?;
+            store.write_back(Overlay::close)?;
             store.sync_all()?;
             store.mark.write(store.current_mark(true))?;
             store.mark.sync()

@@ -20,8 +20,10 @@ use std::collections::{BTreeMap, HashMap};
 const RECORD_BYTES: usize = 128;
 /// What a row takes beside key and value.
 const ROW_BYTES: usize = 48;
-/// Steps of removal for which an idle store, or one that stops, takes its time: some seconds.
-const GARBAGE_STEPS_MAX: usize = 1_000;
+/// Steps at a time while nothing else is to be done: what comes then waits for some milliseconds.
+const STEPS_AT_REST: usize = 20;
+/// A larger base is not made anew while a node stops.
+const AT_CLOSE_BYTES_MAX: u64 = 64 << 20;
 
 /// The rows, with where the state in sled stands.
 #[derive(Clone, Debug)]
@@ -116,7 +118,7 @@ impl Overlay {
             apart.insert(&[rows::APPLIED], rows::seal_applied(applied));
             apart.hand_over(engine)?;
         }
-        if self.accounts.len() < self.limits.rewrite_rows {
+        if self.are_few() {
             return self.drain(applied).hand_over(engine);
         }
         let accounts = self.take_accounts();
@@ -126,12 +128,43 @@ impl Overlay {
         Ok(())
     }
 
-    /// The same, and all that was begun is finished: for an hour in which nothing else is to be done.
-    pub fn write_all(&mut self, applied: &Applied, engine: &mut Engine) -> Result<(), StoreError> {
+    /// Whether the accounts that have changed go as rows. A large base costs more than some rows, a batch of rows some
+    /// milliseconds for each hundred.
+    fn are_few(&self) -> bool {
+        let few = self.limits.rewrite_rows;
+        let share = self.base.map_or(0, |base| usize::try_from(base.accounts / 64).unwrap_or(usize::MAX));
+        self.accounts.len() < share.clamp(few, 4 * few)
+    }
+
+    /// Does a part of what can be done while nothing else is to be done; if something is left, [`Overlay::has_work`].
+    pub fn rest(&mut self, applied: &Applied, engine: &mut Engine) -> Result<(), StoreError> {
+        if self.rewrite.is_none() {
+            self.write_back(applied, engine)?;
+        }
+        for _ in 0..STEPS_AT_REST {
+            if self.rewrite.is_some() {
+                self.rewrite_step(engine)?;
+            } else {
+                self.garbage.step(engine)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something was begun that is not finished.
+    pub fn has_work(&self) -> bool {
+        self.rewrite.is_some() || !self.garbage.is_empty()
+    }
+
+    /// Finishes all that does not take long. What is left of a large bank is executed again by the next start.
+    pub fn close(&mut self, applied: &Applied, engine: &mut Engine) -> Result<(), StoreError> {
+        let bytes = self.base.map_or(0, |base| base.bytes);
+        if bytes > AT_CLOSE_BYTES_MAX && (self.rewrite.is_some() || !self.are_few()) {
+            return Ok(());
+        }
         self.write_back(applied, engine)?;
         self.finish_rewrite(engine)?;
-        // Millions of rows take minutes to remove; they go on when there is something to write again.
-        for _ in 0..GARBAGE_STEPS_MAX {
+        for _ in 0..STEPS_AT_REST {
             self.garbage.step(engine)?;
         }
         Ok(())
