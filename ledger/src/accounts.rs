@@ -2,7 +2,6 @@
 //! again.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 
 use crate::amount::Balance;
 use crate::index::Index;
@@ -50,9 +49,7 @@ impl Accounts {
         }
         let number = u32::try_from(self.rows.len()).expect("memory ends before numbers do");
         self.rows.push((account.clone(), balance));
-        let Self { rows, index } = self;
-        let hash = index.hash(account.as_str());
-        index.insert(hash, number, |hasher, number| hasher.hash_one(rows.at(number).0.as_str()));
+        self.index.insert(self.index.hash(account.as_str()), number);
     }
 
     /// All accounts in order of their names. Costs in all of them.
@@ -70,9 +67,11 @@ impl Accounts {
 
     /// Mixes a number that nobody else knows into the hashes of the names. Costs in all accounts.
     pub fn salt(&mut self, salt: u64) {
-        let Self { rows, index } = self;
-        let count = u32::try_from(rows.len()).expect("memory ends before numbers do");
-        index.seed(salt, count, |hasher, number| hasher.hash_one(rows.at(number).0.as_str()));
+        self.index.reset(salt);
+        for number in (0..).take(self.rows.len()) {
+            let hash = self.index.hash(self.rows.at(number).0.as_str());
+            self.index.insert(hash, number);
+        }
     }
 }
 

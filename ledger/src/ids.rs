@@ -1,7 +1,5 @@
 //! The request ids of a chain, with what became of each. There are as many as there were requests, so they are kept short: an
-//! id takes its own length, its record, and five to ten bytes to find it.
-
-use std::hash::BuildHasher;
+//! id takes its own length, its record, and some ten bytes to find it.
 
 use crate::bank::IdRecord;
 use crate::index::Index;
@@ -67,8 +65,7 @@ impl Ids {
         last.extend_from_slice(text);
         let length = u8::try_from(text.len()).expect("at most 64 bytes");
         self.rows.push(Row { piece, offset, length, record });
-        let Self { rows, texts, index } = self;
-        index.insert(hash, number, |hasher, number| hasher.hash_one(text_of(rows, texts, number)));
+        self.index.insert(hash, number);
         true
     }
 
@@ -85,20 +82,18 @@ impl Ids {
 
     /// Mixes a number that nobody else knows into its hashes. Costs in all ids.
     pub(crate) fn salt(&mut self, salt: u64) {
-        let Self { rows, texts, index } = self;
-        let count = u32::try_from(rows.len()).expect("memory ends before numbers do");
-        index.seed(salt, count, |hasher, number| hasher.hash_one(text_of(rows, texts, number)));
+        self.index.reset(salt);
+        for number in (0..).take(self.rows.len()) {
+            let hash = self.index.hash(self.text(number));
+            self.index.insert(hash, number);
+        }
     }
 
     fn text(&self, number: u32) -> &[u8] {
-        text_of(&self.rows, &self.texts, number)
+        let row = self.rows.at(number);
+        let from = usize::from(row.offset);
+        &self.texts[row.piece as usize][from..from + usize::from(row.length)]
     }
-}
-
-fn text_of<'a>(rows: &Slab<Row>, texts: &'a [Vec<u8>], number: u32) -> &'a [u8] {
-    let row = rows.at(number);
-    let from = usize::from(row.offset);
-    &texts[row.piece as usize][from..from + usize::from(row.length)]
 }
 
 impl PartialEq for Ids {

@@ -4,7 +4,7 @@
 //! them are in their new places. Its hashes decide no order, so a run stays a function of its inputs; they can be seeded with
 //! a number that only this process knows, so that no choice of names makes it slow.
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, Hash as Key};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -12,10 +12,25 @@ use hashbrown::HashTable;
 /// How many parts.
 const PARTS: usize = 256;
 
-/// Numbers of rows.
+/// The hash of a row's key, as much of it as is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Short(u32);
+
+impl Short {
+    /// A table looks at the lowest bits and at the highest ones.
+    fn spread(self) -> u64 {
+        u64::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn part(self) -> usize {
+        (self.spread() >> 40) as usize % PARTS
+    }
+}
+
+/// Numbers of rows, with their hashes: to grow, and to pass by what only looks alike, no row is fetched from memory.
 #[derive(Clone)]
 pub(crate) struct Index {
-    parts: Vec<HashTable<u32>>,
+    parts: Vec<HashTable<(u32, Short)>>,
     hasher: FixedState,
 }
 
@@ -25,35 +40,26 @@ impl Default for Index {
     }
 }
 
-/// A table looks at the highest and at the lowest bits of a hash.
-fn part(hash: u64) -> usize {
-    (hash >> 40) as usize % PARTS
-}
-
 impl Index {
     /// The hash of a row's key.
-    pub fn hash<K: Hash + ?Sized>(&self, key: &K) -> u64 {
-        self.hasher.hash_one(key)
+    pub fn hash<K: Key + ?Sized>(&self, key: &K) -> Short {
+        Short((self.hasher.hash_one(key) >> 32) as u32)
     }
 
     /// The number of the row with this hash that is the one.
-    pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        self.parts[part(hash)].find(hash, |number| is_it(*number)).copied()
+    pub fn find(&self, hash: Short, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let found = self.parts[hash.part()].find(hash.spread(), |(number, short)| *short == hash && is_it(*number));
+        found.map(|(number, _)| *number)
     }
 
-    /// Adds the number of a row that is not there yet. `hash_of` tells the hash of any that is.
-    pub fn insert(&mut self, hash: u64, number: u32, hash_of: impl Fn(&FixedState, u32) -> u64) {
-        let Self { parts, hasher } = self;
-        parts[part(hash)].insert_unique(hash, number, |number| hash_of(hasher, *number));
+    /// Adds the number of a row that is not there yet.
+    pub fn insert(&mut self, hash: Short, number: u32) {
+        self.parts[hash.part()].insert_unique(hash.spread(), (number, hash), |(_, short)| short.spread());
     }
 
-    /// Puts the rows `0..count` in their places by another seed.
-    pub fn seed(&mut self, seed: u64, count: u32, hash_of: impl Fn(&FixedState, u32) -> u64) {
-        let hasher = FixedState::with_seed(seed);
-        *self = Self { hasher: hasher.clone(), ..Self::default() };
-        for number in 0..count {
-            self.insert(hash_of(&hasher, number), number, &hash_of);
-        }
+    /// Forgets everything, and hashes by another seed from now on.
+    pub fn reset(&mut self, seed: u64) {
+        *self = Self { hasher: FixedState::with_seed(seed), ..Self::default() };
     }
 }
 
