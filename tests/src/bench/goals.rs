@@ -79,7 +79,7 @@ fn values(round: &Round, what: &str) -> Vec<f64> {
     round.values.get(what).cloned().unwrap_or_default()
 }
 
-const GOALS: [Goal; 17] = [
+const GOALS: [Goal; 18] = [
     Goal {
         what: "1 client, p50 : fdatasync + 3 loopback round trips",
         unit: "×",
@@ -183,6 +183,13 @@ const GOALS: [Goal; 17] = [
         side: Side::AtMost,
         figure: 400.0,
         values: |round| values(round, "kill"),
+    },
+    Goal {
+        what: "longest request of clients that retry, leader killed",
+        unit: "ms",
+        side: Side::AtMost,
+        figure: 2_000.0,
+        values: |round| values(round, "kill-longest").into_iter().reduce(f64::max).into_iter().collect(),
     },
     Goal {
         what: "at rest, processor time of a process",

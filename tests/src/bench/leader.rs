@@ -35,14 +35,16 @@ pub(crate) async fn start_and_kills(round: &mut Round, kills: usize) -> Result<(
     committed(&cluster, &[0, 1, 2], "first").await?;
     round.values.entry("start").or_default().push(begun.elapsed().as_secs_f64() * 1e3);
     for number in 0..kills {
-        let took = kill(&mut cluster, number).await?;
+        let (took, longest) = kill(&mut cluster, number).await?;
         round.values.entry("kill").or_default().push(took.as_secs_f64() * 1e3);
+        round.values.entry("kill-longest").or_default().push(longest.as_secs_f64() * 1e3);
     }
     Ok(())
 }
 
-/// From the kill to the commit of a transfer that is first sent after it, to the others in turn.
-async fn kill(cluster: &mut Cluster, number: usize) -> Result<Duration> {
+/// From the kill to the commit of a transfer that is first sent after it, to the others in turn; and the longest that any
+/// request of the load took, all its attempts together.
+async fn kill(cluster: &mut Cluster, number: usize) -> Result<(Duration, Duration)> {
     cluster.converged().await?;
     let load = Load::start(&LoadPlan {
         sockets: cluster.sockets(),
@@ -64,8 +66,10 @@ async fn kill(cluster: &mut Cluster, number: usize) -> Result<Duration> {
     committed(cluster, &others, &format!("kill-{number}")).await?;
     let took = begun.elapsed();
     cluster.start_node(leader)?;
-    load.finish().await?;
-    Ok(took)
+    let history = load.finish().await?;
+    let acknowledged = history.attempts.iter().filter(|attempt| attempt.is_acknowledged());
+    let longest = acknowledged.map(|attempt| attempt.known - attempt.sent).max().context("no load")?;
+    Ok((took, Duration::from_nanos(longest)))
 }
 
 /// Asks the nodes in turn until the transfer is committed.

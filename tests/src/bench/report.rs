@@ -47,9 +47,10 @@ const LOADS: [(&str, &str); 18] = [
 /// The rest: the rate counts transfers, the times whole batches.
 const BATCHES: (&str, &str) = ("batch-8000", "transfers in batches of 8,000");
 /// Single values.
-const VALUES: [(&str, &str); 4] = [
+const VALUES: [(&str, &str); 5] = [
     ("start", "start of all processes to first commit, ms"),
     ("kill", "kill -9 of the leader to next commit, ms"),
+    ("kill-longest", "longest request of 16 clients that retry, leader killed, ms"),
     ("idle", "processor time at rest, % of a core"),
     ("idle-written", "written at rest, bytes"),
 ];
