@@ -170,7 +170,7 @@ pub trait Engine: Sized {
     fn status(&self) -> Status;
 
     /// So many of the next ticks will only be counted, unless another input comes before them: each gives an empty output.
-    /// A driver may hold them back and feed them together, before the next input of any other kind.
+    /// A driver may hold them back and feed them together, before the next input of any other kind but [`Input::Synced`].
     fn quiet_ticks(&self) -> u32;
 }
 

@@ -28,6 +28,11 @@ impl Follower {
     pub fn new(leader: Option<NodeId>) -> Self {
         Self { leader, ..Self::default() }
     }
+
+    /// What it was told last may not have arrived.
+    pub fn forget_told(&mut self) {
+        self.told = None;
+    }
 }
 
 impl Raft {

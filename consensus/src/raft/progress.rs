@@ -259,6 +259,8 @@ impl Raft {
                     peer.probe(next);
                 }
             }
+            // The last answer may be lost, too: the leader's probe asks for it again.
+            State::Follower(follower) if follower.leader == Some(id) => follower.forget_told(),
             State::PreCandidate(_) | State::Candidate(_) if self.peers.contains(&id) => self.ask(id),
             _ => {}
         }

@@ -319,6 +319,24 @@ fn the_news_of_a_commit_is_answered_only_if_there_is_something_new_to_say() {
 }
 
 #[test]
+fn a_probe_after_a_reset_is_answered_though_it_brings_the_news_of_a_commit() {
+    let mut net = Net::on(vec![Durable::default(); 3], |config| config.tells_commits_late = true);
+    net.elect(0);
+    net.tick(0, 1);
+    net.propose(0);
+    net.deliver();
+    assert_eq!([0, 1].map(|node| net.committed(node)), [2, 1]);
+    // Both ends are told of the reset. The probe has no records, and what it is answered with was said before.
+    net.step(1, Input::LinkReset(id(0)));
+    net.step(0, Input::LinkReset(id(1)));
+    net.deliver();
+    // Without that answer the leader would not send on before its next heartbeat.
+    net.propose(0);
+    net.deliver();
+    assert_eq!(net.nodes[0].status().peers[0].matched, 3);
+}
+
+#[test]
 fn a_commit_that_is_told_late_is_told_with_the_next_records_or_the_next_tick() {
     let mut net = Net::on(vec![Durable::default(); 3], |config| config.tells_commits_late = true);
     net.elect(0);
