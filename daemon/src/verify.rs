@@ -192,7 +192,10 @@ fn execute(verifier: &mut Option<Verifier>, bytes: &[u8], term: u64, report: &mu
         return Err(format!("holds a block of term {} under term {term}", block.header.term));
     }
     match verifier {
-        None => *verifier = Some(Verifier::new(bytes).map_err(|violation| violation.to_string())?),
+        None => {
+            let new = verifier.insert(Verifier::new(bytes).map_err(|violation| violation.to_string())?);
+            new.salt_tables(rand::random());
+        }
         Some(verifier) => verifier.push(bytes).map_err(|violation| violation.to_string())?,
     }
     report.height = block.header.height;

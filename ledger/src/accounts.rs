@@ -16,6 +16,15 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
+    /// Those that a store has kept, hashed with a salt from the beginning.
+    pub fn salted(rows: BTreeMap<Account, Balance>, salt: u64) -> Self {
+        let mut accounts = Self { index: Index::seeded(salt), ..Self::default() };
+        for (account, balance) in rows {
+            accounts.insert(&account, balance);
+        }
+        accounts
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -67,21 +76,11 @@ impl Accounts {
 
     /// Mixes a number that nobody else knows into the hashes of the names. Costs in all accounts.
     pub fn salt(&mut self, salt: u64) {
-        self.index.reset(salt);
+        self.index = Index::seeded(salt);
         for number in (0..).take(self.rows.len()) {
             let hash = self.index.hash(self.rows.at(number).0.as_str());
             self.index.insert(hash, number);
         }
-    }
-}
-
-impl From<BTreeMap<Account, Balance>> for Accounts {
-    fn from(map: BTreeMap<Account, Balance>) -> Self {
-        let mut accounts = Self::default();
-        for (account, balance) in map {
-            accounts.insert(&account, balance);
-        }
-        accounts
     }
 }
 
@@ -111,7 +110,7 @@ mod tests {
             }
             prop_assert_eq!(accounts.len(), map.len());
             prop_assert!(accounts.sorted().eq(map.iter().map(|(account, balance)| (account, *balance))));
-            let again = Accounts::from(map);
+            let again = Accounts::salted(map, salt);
             prop_assert!(again.sorted().eq(accounts.sorted()));
         }
     }

@@ -180,7 +180,7 @@ impl Bank {
         ids: Ids,
         pendings: BTreeMap<RequestId, Pending>,
     ) -> Self {
-        let accounts = Accounts::from(accounts);
+        let accounts = Accounts::salted(accounts, ids.salt_of());
         let mut tree = Smt::default();
         tree.set(leaves(accounts.rows(), &values, &pendings));
         let ids = if planted!(IdsLostAtRestart) { Ids::default() } else { ids };

@@ -27,6 +27,16 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// None yet. `salt` is a number that nobody else knows: no choice of ids makes them slow to find.
+    pub fn salted(salt: u64) -> Self {
+        Self { index: Index::seeded(salt), ..Self::default() }
+    }
+
+    /// The number it was made with, 0 without.
+    pub(crate) fn salt_of(&self) -> u64 {
+        self.index.seed()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -82,7 +92,7 @@ impl Ids {
 
     /// Mixes a number that nobody else knows into its hashes. Costs in all ids.
     pub(crate) fn salt(&mut self, salt: u64) {
-        self.index.reset(salt);
+        self.index = Index::seeded(salt);
         for number in (0..).take(self.rows.len()) {
             let hash = self.index.hash(self.text(number));
             self.index.insert(hash, number);

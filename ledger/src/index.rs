@@ -32,11 +32,12 @@ impl Short {
 pub(crate) struct Index {
     parts: Vec<HashTable<(u32, Short)>>,
     hasher: FixedState,
+    seed: u64,
 }
 
 impl Default for Index {
     fn default() -> Self {
-        Self { parts: vec![HashTable::new(); PARTS], hasher: FixedState::with_seed(0) }
+        Self::seeded(0)
     }
 }
 
@@ -57,9 +58,14 @@ impl Index {
         self.parts[hash.part()].insert_unique(hash.spread(), (number, hash), |(_, short)| short.spread());
     }
 
-    /// Forgets everything, and hashes by another seed from now on.
-    pub fn reset(&mut self, seed: u64) {
-        *self = Self { hasher: FixedState::with_seed(seed), ..Self::default() };
+    /// An empty one that hashes by this seed; 0 is known to everybody.
+    pub fn seeded(seed: u64) -> Self {
+        Self { parts: vec![HashTable::new(); PARTS], hasher: FixedState::with_seed(seed), seed }
+    }
+
+    /// What it hashes by.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 }
 

@@ -150,11 +150,13 @@ impl State {
     }
 
     /// Mixes a number that nobody else knows into the seeds of hash tables: no choice of names makes them slow. It has no
-    /// influence on any result.
+    /// influence on any result. Accounts and ids that were salted when they were read stay as they are.
     pub fn salt_tables(&mut self, salt: u64) {
         self.salt = salt;
-        self.bank.accounts.salt(salt);
-        self.bank.ids.salt(salt);
+        if self.bank.ids.salt_of() == 0 {
+            self.bank.accounts.salt(salt);
+            self.bank.ids.salt(salt);
+        }
     }
 
     /// The last applied block.

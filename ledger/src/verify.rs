@@ -32,6 +32,11 @@ impl Verifier {
         Ok(Self { state, log_nodes: delta.log, blocks: 1, transactions: count(&block) })
     }
 
+    /// As [`State::salt_tables`]; right after [`Verifier::new`].
+    pub fn salt_tables(&mut self, salt: u64) {
+        self.state.salt_tables(salt);
+    }
+
     /// Checks and executes the next block.
     ///
     /// # Errors

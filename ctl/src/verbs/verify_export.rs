@@ -86,7 +86,9 @@ fn next(
             verifier
         }
         None => {
-            let new = Verifier::new(&block.encode()).map_err(|violation| format!("the first block: {violation}"))?;
+            let mut new =
+                Verifier::new(&block.encode()).map_err(|violation| format!("the first block: {violation}"))?;
+            new.salt_tables(rand::random());
             belongs(block, new.state().cluster_id(), against, keys)?;
             verifier.insert(new)
         }

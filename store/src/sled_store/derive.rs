@@ -13,6 +13,12 @@ use crate::{
 };
 use raftbank_consensus::{Index, Record};
 use raftbank_ledger::{Block, Hash, IdRecord, Ids, LogTree, RequestId, State, Tip};
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+/// A number that nobody else knows: whoever could choose ids that are slow to find would make every start slow, for ever.
+fn salt() -> u64 {
+    RandomState::new().build_hasher().finish().max(1)
+}
 
 /// What follows from the blocks up to one of them.
 pub(super) struct Derived {
@@ -30,7 +36,7 @@ pub(super) fn derive(
     runs: &Runs,
     on_progress: OnProgress<'_>,
 ) -> Result<Derived, StoreError> {
-    let mut found = Derived { chain: Chain::default(), log: LogTree::default(), ids: Ids::default() };
+    let mut found = Derived { chain: Chain::default(), log: LogTree::default(), ids: Ids::salted(salt()) };
     let mut tip = None;
     let mut counter = Counter::new(on_progress, "records", applied.index.checked_add(1));
     log::each(tree, 0, applied.index, |record| {
@@ -84,7 +90,7 @@ fn tip_of(block: &Block, hash: Hash) -> Tip {
 
 /// The request ids of all blocks up to record `to`, which were read before.
 pub(super) fn ids(tree: &Tree, to: Index) -> Result<Ids, StoreError> {
-    let (mut ids, mut height) = (Ids::default(), 0);
+    let (mut ids, mut height) = (Ids::salted(salt()), 0);
     log::each(tree, 0, to, |record| {
         let Some(entry) = record.entry else { return Ok(()) };
         let block = Block::decode(&entry)
