@@ -59,6 +59,7 @@ pub(super) struct Rewrite {
     frozen: Vec<Row>,
     /// Other rows of the same record, sealed.
     others: BTreeMap<Vec<u8>, Vec<u8>>,
+    other_bytes: usize,
     /// How much of `frozen` is written.
     frozen_at: usize,
     /// Read from the old base, and the next piece of it.
@@ -67,6 +68,7 @@ pub(super) struct Rewrite {
     /// Read from the rows that changed since the old base, and the last key of them.
     from_changed: VecDeque<Row>,
     changed_at: Bound<Vec<u8>>,
+    changed_done: bool,
     /// The piece that is being filled, and its number.
     piece: Vec<u8>,
     number: u32,
@@ -82,12 +84,14 @@ impl Rewrite {
             applied,
             old,
             frozen,
+            other_bytes: others.iter().map(|(key, value)| key.len() + value.len()).sum(),
             others,
             frozen_at: 0,
             from_old: VecDeque::new(),
             old_at: 0,
             from_changed: VecDeque::new(),
             changed_at: Bound::Included(first),
+            changed_done: false,
             piece: Vec::new(),
             number: 0,
             accounts: 0,
@@ -103,6 +107,16 @@ impl Rewrite {
     /// Other rows that sled does not have before this is finished.
     pub fn others(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
         &self.others
+    }
+
+    /// About how many bytes those have.
+    pub fn other_bytes(&self) -> usize {
+        self.other_bytes
+    }
+
+    /// How many accounts are written.
+    pub fn written(&self) -> u64 {
+        self.accounts
     }
 
     /// Writes one more piece of about so many bytes. If that was the last one, the new base counts from then on, and it is
@@ -184,7 +198,7 @@ impl Rewrite {
     }
 
     fn read_changed(&mut self, tree: &Tree) -> Result<(), StoreError> {
-        if !self.from_changed.is_empty() {
+        if self.changed_done || !self.from_changed.is_empty() {
             return Ok(());
         }
         let generation = self.old.map_or(0, |base| base.generation);
@@ -196,6 +210,8 @@ impl Rewrite {
             self.from_changed.push_back(row);
             self.changed_at = Bound::Excluded(key.to_vec());
         }
+        // To look again for each account costs more than all the rest.
+        self.changed_done = self.from_changed.len() < CHANGED_AT_A_TIME;
         Ok(())
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn create(dir: &Path, meta: &Meta, genesis: &Block, tuning: Tuning) -
         return Err(StoreError::corrupt("the genesis block is too long to store"));
     };
     let applied = Applied { index: 0, term: 0, tip: delta.tip.clone() };
-    let mut overlay = Overlay::new(applied.clone(), None, tuning.limits);
+    let mut overlay = Overlay::new(applied.clone(), None, 0, tuning.limits);
     overlay.take(&delta);
     let mut pending = overlay.drain(&applied);
     for (key, value) in parts {

@@ -68,6 +68,7 @@ pub(super) fn open(
     check_promises(&tree, &promised, &hard, &end, &runs)?;
     let derive::Derived { chain, log, ids } = derive::derive(&tree, &stored, meta.cluster_id, &runs, on_progress)?;
     let reader::Rows { accounts, values, pendings } = reader::load(&tree, on_progress)?;
+    let account_rows = accounts.len() as u64;
     let rows = (accounts.len() + values.len() + pendings.len()) as u64;
     on_progress(Progress::Reading { what: "rows, for the state root", done: rows, total: Some(rows) });
     let (cluster_id, difficulty) = (meta.cluster_id, genesis.header.difficulty);
@@ -93,7 +94,7 @@ pub(super) fn open(
     // What was known to be committed is executed again before anybody sees the state: it was shown before.
     let mut shared = Shared {
         reach: Reach { last_index: end.last_index, applied: stored.index, height: stored.tip.height },
-        overlay: Overlay::new(stored.clone(), base::load(&tree)?, tuning.limits),
+        overlay: Overlay::new(stored.clone(), base::load(&tree)?, account_rows, tuning.limits),
         chain,
         tip: stored.tip.clone(),
     };

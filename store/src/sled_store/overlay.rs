@@ -23,7 +23,11 @@ const ROW_BYTES: usize = 48;
 /// Steps at a time while nothing else is to be done: what comes then waits for some milliseconds.
 const STEPS_AT_REST: usize = 20;
 /// A larger base is not made anew while a node stops.
-const AT_CLOSE_BYTES_MAX: u64 = 64 << 20;
+const AT_CLOSE_BYTES_MAX: usize = 64 << 20;
+/// An account in a base, about.
+const BASE_ROW_BYTES: u64 = 32;
+/// Pieces that one write may have to wait for while there is time for the rest.
+const STEPS_AT_A_TIME: usize = 32;
 
 /// The rows, with where the state in sled stands.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Overlay {
     /// The state that sled holds.
     stored: Applied,
     base: Option<Base>,
+    /// Accounts in sled when it was opened.
+    rows: u64,
     accounts: HashMap<Account, Balance>,
     /// Other rows by key, sealed.
     others: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -46,9 +52,11 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    pub fn new(stored: Applied, base: Option<Base>, limits: Limits) -> Overlay {
+    /// `rows`: how many accounts there are.
+    pub fn new(stored: Applied, base: Option<Base>, rows: u64, limits: Limits) -> Overlay {
         Overlay {
             limits,
+            rows,
             stored,
             base,
             accounts: HashMap::new(),
@@ -99,12 +107,31 @@ impl Overlay {
         self.log_bytes = self.log_bytes.saturating_add(entry_bytes + RECORD_BYTES);
     }
 
-    /// It is time to write it back. A large base is made anew less often: that costs in all accounts.
+    /// How full it is: at 1 it is time to write it back. A large base is made anew less often: that costs in all accounts.
+    /// What is not accounts goes in one batch, so its bound does not grow; it counts what a base that is being made holds back.
+    fn fullness(&self) -> f64 {
+        let Limits { rows_bytes, log_bytes, .. } = self.limits;
+        let held_back = self.rewrite.as_ref().map_or(0, |rewrite| rewrite.other_bytes());
+        // With few accounts all of it is one batch of rows.
+        let others_max =
+            if self.account_bytes < rows_bytes && held_back == 0 { rows_bytes / 2 } else { 2 * rows_bytes };
+        let parts = [
+            (self.account_bytes, rows_bytes.max(self.base_bytes())),
+            (held_back + self.other_bytes, others_max),
+            (self.log_bytes, log_bytes.max(self.base_bytes().saturating_mul(3))),
+        ];
+        parts.into_iter().map(|(bytes, most)| bytes as f64 / most as f64).fold(0.0, f64::max)
+    }
+
+    /// It is time to write it back.
     pub fn is_full(&self) -> bool {
-        let base = self.base.map_or(0, |base| usize::try_from(base.bytes).unwrap_or(usize::MAX));
-        self.account_bytes >= self.limits.rows_bytes.max(base)
-            || self.other_bytes >= self.limits.rows_bytes
-            || self.log_bytes >= self.limits.log_bytes.max(base.saturating_mul(3))
+        self.fullness() >= 1.0
+    }
+
+    /// Bytes of the accounts' base; before there is one, about as many as it would have.
+    fn base_bytes(&self) -> usize {
+        let bytes = self.base.map_or(self.rows * BASE_ROW_BYTES, |base| base.bytes);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// Hands over what sled does not have of the state at `applied`, or begins to: then [`Overlay::step`] goes on with it.
@@ -128,17 +155,19 @@ impl Overlay {
         Ok(())
     }
 
-    /// Whether the accounts that have changed go as rows. A large base costs more than some rows, a batch of rows some
-    /// milliseconds for each hundred.
+    /// Whether the accounts that have changed go as rows, in one batch. A large base costs more than some rows.
     fn are_few(&self) -> bool {
-        let few = self.limits.rewrite_rows;
-        let share = self.base.map_or(0, |base| usize::try_from(base.accounts / 64).unwrap_or(usize::MAX));
-        self.accounts.len() < share.clamp(few, 4 * few)
+        let share = self.base.map_or(self.rows, |base| base.accounts) / 64;
+        let few = usize::try_from(share).unwrap_or(usize::MAX).max(self.limits.rewrite_rows);
+        self.accounts.len() < few && self.account_bytes < self.limits.rows_bytes
     }
 
     /// Does a part of what can be done while nothing else is to be done; if something is left, [`Overlay::has_work`].
     pub fn rest(&mut self, applied: &Applied, engine: &mut Engine) -> Result<(), StoreError> {
-        if self.rewrite.is_none() {
+        // A pause now and then is no reason to write all accounts for some of them.
+        let base = self.base_bytes();
+        let is_worth_it = self.are_few() || self.account_bytes >= base / 4 || self.log_bytes >= base;
+        if self.rewrite.is_none() && is_worth_it {
             self.write_back(applied, engine)?;
         }
         for _ in 0..STEPS_AT_REST {
@@ -158,8 +187,7 @@ impl Overlay {
 
     /// Finishes all that does not take long. What is left of a large bank is executed again by the next start.
     pub fn close(&mut self, applied: &Applied, engine: &mut Engine) -> Result<(), StoreError> {
-        let bytes = self.base.map_or(0, |base| base.bytes);
-        if bytes > AT_CLOSE_BYTES_MAX && (self.rewrite.is_some() || !self.are_few()) {
+        if self.base_bytes() > AT_CLOSE_BYTES_MAX && (self.rewrite.is_some() || !self.are_few()) {
             return Ok(());
         }
         self.write_back(applied, engine)?;
@@ -170,12 +198,19 @@ impl Overlay {
         Ok(())
     }
 
-    /// Goes on with what was begun, twice as fast as the log grows, so that it is done before the next one is due and
-    /// no write waits for much of it.
+    /// Goes on with what was begun: twice as fast as the log grows, and ahead of what fills this overlay again, so that it is
+    /// done before the next one is due and no write waits for much of it.
     pub fn step(&mut self, log_bytes: usize, engine: &mut Engine) -> Result<(), StoreError> {
         self.credit = self.credit.saturating_add(2 * log_bytes);
-        while self.credit >= self.limits.piece_bytes {
-            self.credit -= self.limits.piece_bytes;
+        let fullness = self.fullness();
+        for _ in 0..STEPS_AT_A_TIME {
+            let written = self.rewrite.as_ref().map_or(1.0, |rewrite| rewrite.written() as f64);
+            let accounts = self.base.map_or(self.rows, |base| base.accounts).max(1) as f64;
+            if self.credit >= self.limits.piece_bytes {
+                self.credit -= self.limits.piece_bytes;
+            } else if self.rewrite.is_none() || written / accounts >= 1.25 * fullness {
+                return Ok(());
+            }
             if self.rewrite.is_some() {
                 self.rewrite_step(engine)?;
             } else if !self.garbage.is_empty() {
