@@ -38,7 +38,7 @@ fn power_cuts(seed: u64) -> Option<String> {
 const CORE_SCENES: &[Check] = &[
     ("a leader that hears nobody makes way", a_leader_that_hears_nobody_makes_way),
     ("a node behind a one-way cut deposes nobody", a_node_behind_a_one_way_cut_deposes_nobody),
-    ("followers hear of a commit at once", followers_hear_of_a_commit_at_once),
+    ("followers hear of a commit within a tick", followers_hear_of_a_commit_within_a_tick),
 ];
 
 /// A calm cluster that has a leader, and nothing else yet.
@@ -79,7 +79,7 @@ fn a_node_behind_a_one_way_cut_deposes_nobody() -> Result<()> {
     Ok(())
 }
 
-fn followers_hear_of_a_commit_at_once() -> Result<()> {
+fn followers_hear_of_a_commit_within_a_tick() -> Result<()> {
     let (mut world, _) = calm(1, 3)?;
     world.add_clients(1, 300_000);
     let mut behind_ms = 0;
@@ -87,8 +87,8 @@ fn followers_hear_of_a_commit_at_once() -> Result<()> {
         world.run_for(1_000)?;
         let slowest = world.ids().into_iter().map(|node| world.applied(node)).min();
         behind_ms = if slowest == Some(world.committed()) { 0 } else { behind_ms + 1 };
-        // A message takes 2 ms at most; the next write comes a hundred times later.
-        ensure!(behind_ms <= 10, "a follower does not know of record {} after {behind_ms} ms", world.committed());
+        // The leader says it with its next tick of 10 ms, and a message takes 2 ms at most; the next write comes much later.
+        ensure!(behind_ms <= 15, "a follower does not know of record {} after {behind_ms} ms", world.committed());
     }
     Ok(())
 }
