@@ -108,16 +108,19 @@ impl Overlay {
     }
 
     /// How full it is: at 1 it is time to write it back. A large base is made anew less often: that costs in all accounts.
-    /// What is not accounts goes in one batch, so its bound does not grow; it counts what a base that is being made holds back.
+    /// What is not accounts goes in one batch, so its bound does not grow.
     fn fullness(&self) -> f64 {
         let Limits { rows_bytes, log_bytes, .. } = self.limits;
-        let held_back = self.rewrite.as_ref().map_or(0, |rewrite| rewrite.other_bytes());
-        // With few accounts all of it is one batch of rows.
-        let others_max =
-            if self.account_bytes < rows_bytes && held_back == 0 { rows_bytes / 2 } else { 2 * rows_bytes };
+        let others_max = match &self.rewrite {
+            // Together with those the bound of what a start may find, and write in one batch.
+            Some(rewrite) => (2 * rows_bytes).saturating_sub(rewrite.other_bytes()).max(1),
+            // With few accounts all of it is one batch of rows.
+            None if self.account_bytes < rows_bytes => rows_bytes / 2,
+            None => rows_bytes,
+        };
         let parts = [
             (self.account_bytes, rows_bytes.max(self.base_bytes())),
-            (held_back + self.other_bytes, others_max),
+            (self.other_bytes, others_max),
             (self.log_bytes, log_bytes.max(self.base_bytes().saturating_mul(3))),
         ];
         parts.into_iter().map(|(bytes, most)| bytes as f64 / most as f64).fold(0.0, f64::max)
