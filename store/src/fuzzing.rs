@@ -45,6 +45,9 @@ pub fn respell_meta(bytes: &[u8]) -> Option<Vec<u8>> {
 /// A row: its key, then its value. What a value means depends on the first byte of its key.
 pub fn respell_row(key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     match *key.first()? {
+        rows::OWNER if key.len() == 1 => {
+            rows::unseal_number(key, value).map(|incarnation| rows::seal_number(key, incarnation))
+        }
         rows::HARD if key.len() == 1 => rows::unseal_hard(value).map(|hard| rows::seal_hard(&hard)),
         rows::APPLIED if key.len() == 1 => rows::unseal_applied(value).map(|applied| rows::seal_applied(&applied)),
         RUN => {

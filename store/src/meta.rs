@@ -11,7 +11,7 @@ use std::{fs, io::ErrorKind, path::Path};
 /// The format of everything under a data folder. Raised with any change that an older program would misread.
 ///
 /// 1: without the log tree and the members' keys. 2: with them (rows `l` and `k`). 3: without the rows that follow
-/// from the blocks (`i`, `b`, `l`), with the state written late and executed again at open; rows `w`. See `rows.rs`.
+/// from the blocks (`i`, `b`, `l`), with the state written late and executed again at open; rows `w`, `o`. See `rows.rs`.
 pub const FORMAT: u32 = 3;
 /// The oldest format that is still read: opening such a folder brings it up to [`FORMAT`].
 pub(crate) const FORMAT_OLDEST: u32 = 1;

@@ -62,6 +62,7 @@ fn any_row() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         (any::<u64>(), any::<Option<u8>>()).prop_map(|(term, vote)| {
             (vec![rows::HARD], rows::seal_hard(&HardState { term, vote: vote.map(NodeId) }))
         }),
+        any::<u64>().prop_map(move |number| with_key(vec![rows::OWNER], &|key| rows::seal_number(key, number))),
         any_applied().prop_map(|applied| (vec![rows::APPLIED], rows::seal_applied(&applied))),
         (any::<u64>(), any::<u64>()).prop_map(move |(key, number)| {
             with_key(rows::number_key(rows::RUN, key).to_vec(), &|key| rows::seal_number(key, number))

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `r` index u64, part u16 | a record of the log, see [`crate::record`]; guarded by its digest |
 //! | `t` first index u64 | term u64: a run of records of one term begins here |
+//! | `o` | incarnation u64: the folder that these rows belong to |
 //! | `h` | term u64, voted u8, vote u8: the hard state |
 //! | `p` member u8 | incarnation u64 |
 //! | `k` member u8 | public key [32] that the member signs checkpoints with |
@@ -24,6 +25,7 @@ use raftbank_ledger::{Account, Balance, Hash, Pending, Tip};
 
 pub(crate) const RECORD: u8 = b'r';
 pub(crate) const RUN: u8 = b't';
+pub(crate) const OWNER: u8 = b'o';
 pub(crate) const HARD: u8 = b'h';
 pub(crate) const PEER: u8 = b'p';
 pub(crate) const KEY: u8 = b'k';
@@ -163,7 +165,7 @@ pub(crate) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
     (checksum(key, payload) == u32::from_be_bytes(*crc)).then_some(payload)
 }
 
-/// A sealed number: runs, peers.
+/// A sealed number: owner, runs, peers.
 pub(crate) fn seal_number(key: &[u8], number: u64) -> Vec<u8> {
     seal(key, number.to_be_bytes().to_vec())
 }

@@ -6,7 +6,7 @@ mod common;
 use common::{Chain, tamper};
 use raftbank_consensus::{Entry, HardState, NodeId, Record, Write};
 use raftbank_ledger::Block;
-use raftbank_store::{Batch, Opened, Reader, SledReader, SledStore, Store, StoreError};
+use raftbank_store::{Batch, Meta, Opened, Reader, SledReader, SledStore, Store, StoreError};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use sha2::{Digest, Sha256};
@@ -17,7 +17,11 @@ use std::{
 
 /// A folder with 30 records of terms 1 and 2, 25 of them applied, cleanly stopped.
 fn folder(dir: &Path) -> Chain {
-    SledStore::create(dir, &common::meta(false), &common::genesis()).unwrap();
+    folder_of(&common::meta(false), dir)
+}
+
+fn folder_of(meta: &Meta, dir: &Path) -> Chain {
+    SledStore::create(dir, meta, &common::genesis()).unwrap();
     let mut chain = Chain::new();
     chain.no_op(1);
     while chain.last_index() < 12 {
@@ -221,6 +225,25 @@ fn a_mark_of_another_folder_is_corruption() {
     assert!(corrupt(&two).contains("another folder"));
 }
 
+/// Nodes of a bank hold the same log, and often the same term and vote: then everything else would fit.
+#[test]
+fn rows_of_another_folder_are_corruption() {
+    let base = tempfile::tempdir().unwrap();
+    let (one, two, other) =
+        (base.path().join("one"), base.path().join("two"), Meta { incarnation: 43, ..common::meta(false) });
+    folder(&one);
+    folder_of(&other, &two);
+    fs::remove_file(two.join("sled/db")).unwrap();
+    fs::copy(one.join("sled/db"), two.join("sled/db")).unwrap();
+    assert!(corrupt(&two).contains("those of another folder"));
+    fs::remove_dir_all(two.join("sled")).unwrap();
+    common::copy_tree(&one.join("sled"), &two.join("sled"));
+    assert!(corrupt(&two).contains("those of another folder"));
+    let Err(error) = SledStore::open_copy(&two) else { panic!("a copy was opened") };
+    assert!(error.to_string().contains("those of another folder"), "{error}");
+    assert_eq!(open(&one).unwrap().2.meta, common::meta(false));
+}
+
 #[test]
 fn a_torn_tail_above_the_mark_is_cut_and_told() {
     let base = tempfile::tempdir().unwrap();
@@ -298,7 +321,7 @@ fn every_kind_of_row_is_missed_when_it_is_gone_and_noticed_when_it_is_changed() 
         key.extend_from_slice(&number.to_be_bytes());
         key
     };
-    let keys = [b"h".to_vec(), b"s".to_vec(), b"aalice".to_vec(), b"vkey".to_vec(), number(b't', 13)];
+    let keys = [b"o".to_vec(), b"h".to_vec(), b"s".to_vec(), b"aalice".to_vec(), b"vkey".to_vec(), number(b't', 13)];
     for key in keys {
         for remove in [true, false] {
             let dir = base.path().join("damaged");

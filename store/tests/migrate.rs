@@ -95,7 +95,9 @@ fn one_that_was_interrupted_goes_on() {
         let chain = common::older(&dir, 2);
         // The kill came after `meta` was rewritten: any of the rows may be gone, and the place is spelled as before.
         common::set_format(&dir, 3);
+        let owner = common::sealed(b"o", &common::meta(false).incarnation.to_be_bytes());
         tamper(&dir, |db| {
+            assert_eq!(db.insert(b"o", owner).unwrap(), None);
             for (key, _) in derived(db) {
                 if rng.random_bool(f64::from(round) / 9.0) {
                     db.remove(key).unwrap();

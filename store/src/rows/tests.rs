@@ -43,6 +43,7 @@ fn values_are_golden_and_read_back() {
     assert_eq!(seal_hard(&hard), sealed(b"h", b"\0\0\0\0\0\0\0\x04\0\0"));
     assert_eq!(unseal_hard(&seal_hard(&hard)), Some(hard));
 
+    assert_eq!(seal_number(&[OWNER], 5), sealed(b"o", b"\0\0\0\0\0\0\0\x05"));
     let key = number_key(RUN, 2);
     assert_eq!(seal_number(&key, 3), sealed(&key, b"\0\0\0\0\0\0\0\x03"));
     assert_eq!(unseal_number(&key, &seal_number(&key, 3)), Some(3));

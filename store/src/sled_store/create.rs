@@ -53,6 +53,7 @@ pub(super) fn create(dir: &Path, meta: &Meta, genesis: &Block, tuning: Tuning) -
     for (key, value) in parts {
         pending.insert(&key, value);
     }
+    pending.insert(&[rows::OWNER], rows::seal_number(&[rows::OWNER], meta.incarnation));
     pending.insert(&[rows::HARD], rows::seal_hard(&HardState { term: 0, vote: None }));
     {
         let mut engine = Engine::open(&layout.sled(), dir, tuning)?;

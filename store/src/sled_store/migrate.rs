@@ -12,6 +12,14 @@ use crate::{
     rows::{self, Applied},
 };
 
+/// Notes in the rows whose they are, synced: format 3 wants it, so it is there before `meta` says 3.
+pub(super) fn own(engine: &mut Engine, incarnation: u64) -> Result<(), StoreError> {
+    let mut pending = Outgoing::default();
+    pending.insert(&[rows::OWNER], rows::seal_number(&[rows::OWNER], incarnation));
+    pending.hand_over(engine)?;
+    engine.sync()
+}
+
 /// Removes the rows that this format does not have, and spells the row of the state's place anew. Returns how many rows
 /// were removed; most folders have none.
 pub(super) fn clear(engine: &mut Engine, applied: &Applied, on_progress: OnProgress<'_>) -> Result<u64, StoreError> {

@@ -25,6 +25,9 @@ use std::{
     sync::{Arc, RwLock},
 };
 
+/// The first format whose rows say whose they are.
+const FORMAT_OWNED: u32 = 3;
+
 pub(super) fn open(
     layout: Layout,
     expected: Option<&Expected>,
@@ -55,6 +58,7 @@ pub(super) fn open(
 
     let tree = engine.tree().clone();
     let genesis = load_genesis(&tree, &meta)?;
+    let owned = check_owner(&tree, &meta)?;
     let hard = load_hard(&tree)?;
     let stored = reader::load_applied(&tree)?;
     let mut runs = load_runs(&tree)?;
@@ -121,7 +125,11 @@ pub(super) fn open(
     let keys = load_keys(&tree)?;
     let older = meta.format;
     if older < FORMAT {
-        // All of it reads well. From here on no older program opens the folder, which would miss what is removed now.
+        // All of it reads well.
+        if !owned {
+            migrate::own(&mut engine, meta.incarnation)?;
+        }
+        // From here on no older program opens the folder, which would miss what is removed now.
         meta.format = FORMAT;
         meta::write(&layout.meta(), &meta)?;
     }
@@ -218,6 +226,23 @@ fn load_genesis(tree: &Tree, meta: &Meta) -> Result<Block, StoreError> {
         )));
     }
     Ok(block)
+}
+
+/// Whether the rows say whose they are, as they do since format 3. Banks begin with the same block, and nodes of one bank
+/// may hold the same log, term and vote: only this tells sled's files from those of another folder of the bank.
+fn check_owner(tree: &Tree, meta: &Meta) -> Result<bool, StoreError> {
+    let Some(value) = tree.get(&[rows::OWNER])? else {
+        return if meta.format < FORMAT_OWNED {
+            Ok(false)
+        } else {
+            Err(tree.corrupt("the row that says whose rows these are is missing"))
+        };
+    };
+    match rows::unseal_number(&[rows::OWNER], &value) {
+        Some(incarnation) if incarnation == meta.incarnation => Ok(true),
+        Some(_) => Err(tree.corrupt("sled's files are those of another folder")),
+        None => Err(tree.corrupt("the row that says whose rows these are is damaged")),
+    }
 }
 
 fn load_hard(tree: &Tree) -> Result<HardState, StoreError> {

@@ -232,6 +232,12 @@ pub fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
     drop(db);
 }
 
+/// A row's value: what it says, and the checksum over key and value.
+pub fn sealed(key: &[u8], payload: &[u8]) -> Vec<u8> {
+    let crc = crc32fast::hash(&[key, payload].concat());
+    [payload, &crc.to_be_bytes()].concat()
+}
+
 /// The folder of an older format that is kept as text, and the chain that is in it: see the text's beginning.
 pub fn older(dir: &Path, format: u32) -> Chain {
     let text = match format {

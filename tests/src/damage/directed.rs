@@ -20,6 +20,7 @@ const VALUE: &str = "stored values altered, one at a time: each found by verify"
 const ID: &str = "ids and outcomes of entries altered, one at a time: each found by verify";
 const NONCE: &str = "nonces of blocks altered, one at a time: each found by verify";
 const TIP: &str = "fields of the state's tip altered, one at a time: each found by verify";
+const OWNER: &str = "notes of whose folder it is altered, one at a time: each found by verify";
 const TORN: &str = "torn tails above the mark: cut, and said";
 
 /// What was done, and what was not found.
@@ -130,6 +131,8 @@ fn alterations(template: &Template) -> Result<Vec<Alteration>> {
             // The last byte of the balance.
             Some(b'a') => sealed(BALANCE, 15),
             Some(b'v') if value.len() > 4 => sealed(VALUE, value.len() / 2 - 2),
+            // The last byte of the incarnation.
+            Some(b'o') => sealed(OWNER, 7),
             // Index, term, height, hash, time, term, root.
             Some(b's') => [7, 15, 23, 30, 63, 71, 80].into_iter().for_each(|place| sealed(TIP, place)),
             _ => {}
