@@ -182,6 +182,8 @@ pub(super) fn derive(from: &Path, to: &Path) -> Result<()> {
     /// Two slots, each a page; the life after magic and sequence, the checksum at the end (docs/storage.md).
     const PAGE: usize = 4_096;
     const SLOT: usize = 87;
+    /// The row with the folder's life.
+    const OWNER: &[u8] = b"o";
     let mut mark = fs::read(from.join("mark"))?;
     let life = SledStore::meta(to)?.incarnation;
     for slot in mark.chunks_mut(PAGE) {
@@ -191,12 +193,16 @@ pub(super) fn derive(from: &Path, to: &Path) -> Result<()> {
         slot[SLOT - 4..].copy_from_slice(&checksum);
     }
     fs::write(to.join("mark"), mark)?;
+    let owner = raftbank_store::sled_for_tests(to)?.get(OWNER)?.context("whose folder it is")?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         if !OWN.iter().any(|own| entry.file_name() == *own) {
             copy(&entry.path(), &to.join(entry.file_name()))?;
         }
     }
+    let rows = raftbank_store::sled_for_tests(to)?;
+    rows.insert(OWNER, owner)?;
+    rows.flush()?;
     Ok(())
 }
 
