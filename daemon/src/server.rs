@@ -30,7 +30,6 @@ use crate::runtime::alarm::Alarm;
 use crate::runtime::clients::{Clients, READS_MAX, REPLAYS_MAX, VERIFICATIONS_MAX};
 use crate::runtime::diagnosis::{Around, LOOKS_MAX};
 use crate::runtime::disk::Disk;
-use crate::runtime::gather::Gather;
 use crate::runtime::loader::Loader;
 use crate::runtime::miner::Miner;
 use crate::runtime::{self, Report, Runtime};
@@ -189,7 +188,6 @@ async fn run_node(config: Config, bank: Bank, started: Instant, parts: Parts, bo
     let loader = start_loader(reader.clone(), reports.clone()).map_err(spawned("reading"))?;
     let miner = start_miner(reports.clone()).map_err(spawned("mining"))?;
     let alarm = Alarm::new().map_err(Failure::io("the loop's timer cannot be made"))?;
-    let gather = start_gather(reports.clone()).map_err(spawned("gathering"))?;
 
     let hello = Hello {
         cluster_id: bank.cluster_id.0,
@@ -213,7 +211,7 @@ async fn run_node(config: Config, bank: Bank, started: Instant, parts: Parts, bo
         disk,
         loader,
         miner,
-        gather,
+        gathering: None,
         alarm,
         link,
         link_events,
@@ -300,10 +298,6 @@ fn start_miner(reports: mpsc::Sender<Report>) -> std::io::Result<Miner> {
         // The loop has ended if nobody listens.
         let _ = reports.blocking_send(Report::Event(Event::Mined { job, nonce }));
     })
-}
-
-fn start_gather(reports: mpsc::Sender<Report>) -> std::io::Result<Gather> {
-    Gather::start(move |turn| reports.blocking_send(Report::Event(Event::Gathered { turn })).is_ok())
 }
 
 /// Says who this is, and checks that the chain's ends are readable.

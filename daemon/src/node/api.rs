@@ -42,7 +42,8 @@ pub struct NodeConfig {
     /// A leader executes its next block while the last one is on its way, if so many requests wait for it. With fewer it is
     /// better to wait for more.
     pub ahead_requests_min: usize,
-    /// Fewest clients of this node, answered by one block, for whose next requests the next block waits a moment.
+    /// The next block waits a moment for the next requests of clients that were answered just now, if they and the calls that
+    /// wait already are so many or more.
     pub gather_calls_min: usize,
     /// What this node signs heads of the log tree with.
     pub signer: SignerKey,
@@ -142,7 +143,7 @@ pub enum Action {
         batch: Batch,
     },
     /// Answer with [`Event::Gathered`] a moment later: long enough that clients which were answered just now may have asked
-    /// again, short beside a sync.
+    /// again. A turn that is asked for replaces the one before.
     Gather {
         /// To be repeated in the answer.
         turn: u64,

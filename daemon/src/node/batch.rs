@@ -18,9 +18,6 @@ pub const NONCES_INLINE: u64 = 4_096;
 /// of many clients stay far below it, and share one sync.
 pub const AHEAD_REQUESTS_MIN: usize = 1_024;
 
-/// What [`NodeConfig::gather_calls_min`](super::NodeConfig) should be: with fewer clients a wait costs more than it saves.
-pub const GATHER_CALLS_MIN: usize = 8;
-
 /// A block that is executed. On top of one in flight, it is proposed once that is committed.
 #[derive(Debug)]
 pub(super) struct Built {
@@ -92,10 +89,10 @@ impl<E: Engine> Node<E> {
                 self.mine(header, executed, waiters);
                 continue;
             }
-            if self.queue.is_empty() || self.gathering.is_some_and(|(_, enough)| self.queue.len() < enough) {
+            if self.queue.is_empty() || self.gathering.waits(self.queue.len()) {
                 return;
             }
-            self.gathering = None;
+            self.gathering.end();
             let calls = self.take_batch();
             if calls.is_empty() {
                 continue;
@@ -162,27 +159,23 @@ impl<E: Engine> Node<E> {
         self.ahead = Some(self.built(previous, executed, calls));
     }
 
-    /// A block was committed, and so many of this node's clients were answered. Clients that wait for an answer before they ask
-    /// again will do so in a moment: a block that waits for them serves all with one sync. Without that, those who have
-    /// just been answered and those who wait would take turns, in blocks of half the size.
+    /// A block was committed, and so many of this node's clients were answered: the next one may wait for them a moment.
     pub(super) fn gather(&mut self, answered: usize) {
-        // More than a block holds need not come together.
-        let enough = (answered + self.queue.len()).min(self.config.batch_requests_max);
-        let has_enough = self.queue.len() >= enough || self.waiting_requests() >= self.config.ahead_requests_min;
-        if answered < self.config.gather_calls_min || has_enough || !self.proposes() || self.ahead.is_some() {
+        if answered.saturating_add(self.queue.len()) < self.config.gather_calls_min
+            || !self.proposes()
+            || self.ahead.is_some()
+            || self.waiting_requests() >= self.config.ahead_requests_min
+        {
             return;
         }
-        let turn = self.next_gather;
-        self.next_gather += 1;
-        self.gathering = Some((turn, enough));
-        self.actions.push(Action::Gather { turn });
+        if let Some(turn) = self.gathering.begin(answered, self.queue.len(), self.config.batch_requests_max) {
+            self.actions.push(Action::Gather { turn });
+        }
     }
 
-    /// The time is over: whoever has not asked again by now is not waited for.
-    pub(super) fn gathered(&mut self, turn: u64) {
-        if self.gathering.is_some_and(|(waited, _)| waited == turn) {
-            self.gathering = None;
-        }
+    /// The turn under way for which the next block waits: its [`Event::Gathered`](super::Event::Gathered) is still wanted.
+    pub fn gathering(&self) -> Option<u64> {
+        self.gathering.turn()
     }
 
     /// How many requests wait, as far as it matters.

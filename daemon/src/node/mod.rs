@@ -20,6 +20,7 @@ mod diagnose;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gather;
 mod heads;
 mod held;
 mod in_flight;
@@ -43,11 +44,13 @@ use raftbank_proofs::VerifierKey;
 use raftbank_store::{Batch, StateWrite};
 
 pub use self::api::{Action, Event, LinkChange, NodeConfig, Notice, Now};
-pub use self::batch::{AHEAD_REQUESTS_MIN, GATHER_CALLS_MIN, NONCES_INLINE};
+pub use self::batch::{AHEAD_REQUESTS_MIN, NONCES_INLINE};
+pub use self::gather::GATHER_CALLS_MIN;
 
 use self::apply::{Checked, without_records};
 use self::batch::Proposal;
 use self::calls::{Call, CallId};
+use self::gather::Gathering;
 use self::heads::Heads;
 use self::leaving::Leaving;
 use self::message::CallName;
@@ -119,13 +122,12 @@ pub struct Node<E: Engine = Raft> {
     ahead: Option<batch::Built>,
     /// The index in flight behind which a block was tried to be executed: once is enough.
     ahead_of: u64,
-    /// The next block waits until this turn is over, or so many calls wait for it.
-    gathering: Option<(u64, usize)>,
+    /// What the next block waits for.
+    gathering: Gathering,
     /// A block was proposed in this step.
     proposed_now: bool,
     /// Another event follows in this turn.
     more_follows: bool,
-    next_gather: u64,
     /// The index of the last proposal; the engine's next refusal speaks of it.
     proposing: Option<u64>,
     next_job: u64,
@@ -213,10 +215,9 @@ impl<E: Engine> Node<E> {
             mining: None,
             ahead: None,
             ahead_of: 0,
-            gathering: None,
+            gathering: Gathering::default(),
             proposed_now: false,
             more_follows: false,
-            next_gather: 1,
             proposing: None,
             next_job: 1,
             reads: Reads::default(),
@@ -272,7 +273,7 @@ impl<E: Engine> Node<E> {
             Event::Synced { group } => self.synced(group),
             Event::Loaded { peer, from, records } => self.inputs.push_back(Input::Loaded { peer, from, records }),
             Event::Mined { job, nonce } => self.mined(job, nonce),
-            Event::Gathered { turn } => self.gathered(turn),
+            Event::Gathered { turn } => self.gathering.over(turn, self.queue.len()),
             Event::Shutdown => self.shutdown(),
         }
         self.settle();

@@ -392,32 +392,38 @@ fn clients_that_were_answered_together_are_waited_for_and_not_for_ever() {
         }
     };
     bank.gathers = Some(Vec::new());
-    // Ten clients, one of whom comes first: the others wait for its block.
+    // Ten clients, one of whom comes first. Once it is answered, the others wait for it.
     for number in 0..10 {
         bank.write(leader, &format!("first-{number}"), credit("alice", 1));
     }
     release(&mut bank);
-    assert_eq!(height(&bank), 3, "a block of one, and one of nine");
-    assert_eq!(bank.gathers.as_ref().unwrap().len(), 1, "nine were answered together");
-    // Eight of them ask again: the next block waits for the ninth.
-    for number in 0..8 {
-        bank.write(leader, &format!("second-{number}"), credit("alice", 1));
+    assert_eq!(height(&bank), 2, "a block of one");
+    bank.write(leader, "second-0", credit("alice", 1));
+    release(&mut bank);
+    assert_eq!(height(&bank), 3, "a block of ten, though no time is over");
+    // Nine of them ask again: the next block waits for the tenth, until the time is over.
+    for number in 0..9 {
+        bank.write(leader, &format!("third-{number}"), credit("alice", 1));
     }
     release(&mut bank);
     assert_eq!(height(&bank), 3);
-    bank.write(leader, "second-8", credit("alice", 1));
-    release(&mut bank);
-    assert_eq!(height(&bank), 4, "all are there");
-    // Now one comes and no other: the time ends.
-    let token = bank.write(leader, "third", credit("alice", 1));
-    release(&mut bank);
-    assert_eq!(height(&bank), 4);
     let (node, turn) = bank.gathers.as_mut().unwrap().pop().unwrap();
     bank.event(node, Event::Gathered { turn: turn - 1 });
     release(&mut bank);
-    assert_eq!(height(&bank), 4, "that turn was over before");
+    assert_eq!(height(&bank), 3, "that turn was over before");
     bank.event(node, Event::Gathered { turn });
     release(&mut bank);
-    assert_eq!(height(&bank), 5);
-    assert!(is_committed(&bank.replies[leader][&token]));
+    assert_eq!(height(&bank), 4);
+    // One comes and no other: the time is over again, and nobody is waited for any more.
+    for name in ["fourth", "fifth"] {
+        let token = bank.write(leader, name, credit("alice", 1));
+        if let Some(turn) = bank.nodes[leader].gathering() {
+            bank.event(leader, Event::Gathered { turn });
+        }
+        release(&mut bank);
+        assert!(is_committed(&bank.replies[leader][&token]));
+    }
+    assert_eq!(height(&bank), 6);
+    // One client alone is never waited for.
+    assert_eq!(bank.nodes[leader].gathering(), None);
 }

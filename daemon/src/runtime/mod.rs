@@ -10,7 +10,6 @@ pub mod clients;
 pub mod diagnosis;
 pub mod direct;
 pub mod disk;
-pub mod gather;
 pub mod loader;
 pub mod miner;
 pub mod notices;
@@ -31,7 +30,6 @@ use self::alarm::Alarm;
 use self::clients::Clients;
 use self::diagnosis::Around;
 use self::disk::Disk;
-use self::gather::Gather;
 use self::loader::Loader;
 use self::miner::Miner;
 use crate::driver::{Driver, Ended, Load, Ports};
@@ -42,6 +40,9 @@ use crate::status::{Picture, Status};
 
 /// Most events of one source that are stepped before their actions are performed.
 const EVENTS_MAX: usize = 256;
+/// How long the next block waits at most for clients that were answered just now. They need a fraction of it where nothing
+/// else runs, and are not waited for any more if they do not come.
+const GATHER: Duration = Duration::from_millis(2);
 /// How often clients that have gone away are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Messages of the node's own threads that may wait; each thread has one or two at a time.
@@ -74,8 +75,8 @@ pub struct Runtime {
     pub loader: Loader,
     /// The mining thread.
     pub miner: Miner,
-    /// The thread for short waits.
-    pub gather: Gather,
+    /// The turn for which the next block waits for clients, and until when ([`Action::Gather`]).
+    pub gathering: Option<(u64, Instant)>,
     /// What wakes the loop in time.
     pub alarm: Alarm,
     /// The way to the peers.
@@ -163,7 +164,7 @@ impl Ports for Runtime {
     }
 
     fn gather(&mut self, turn: u64) {
-        self.gather.wait(turn);
+        self.gathering = Some((turn, Instant::now() + GATHER));
     }
 
     fn notice(&mut self, notice: Notice) {
@@ -197,6 +198,7 @@ impl Turn {
             self.runtime.status.node(&Picture::of(&self.runtime.node), &self.runtime.names);
             let woken = if self.driver.is_idle() { self.wait().await? } else { Woken::Due };
             self.drain(woken)?;
+            self.gathered();
             if swept.elapsed() >= SWEEP_EVERY {
                 swept = Instant::now();
                 for event in self.runtime.clients.sweep() {
@@ -214,9 +216,13 @@ impl Turn {
     /// Waits for the first thing to happen. What is durable comes first, then time, then peers, then clients.
     async fn wait(&mut self) -> Result<Woken, Failure> {
         let tick = self.runtime.started + self.pace.rest(self.driver.quiet_ticks(&self.runtime.node));
+        // One that has ended before its time needs no waking.
+        let gathering = self.runtime.node.gathering();
+        self.runtime.gathering = self.runtime.gathering.filter(|(turn, _)| gathering == Some(*turn));
+        let gathered = self.runtime.gathering.map(|(_, until)| until);
         let Runtime { disk, reports, link_events, incoming, watchdog, alarm, .. } = &mut self.runtime;
         let open = !disk.is_behind();
-        let wake = watchdog.due().map_or(tick, |due| due.min(tick));
+        let wake = [watchdog.due(), gathered].into_iter().flatten().fold(tick, Instant::min);
         tokio::select! {
             biased;
             () = disk.changed() => Ok(Woken::Due),
@@ -255,6 +261,13 @@ impl Turn {
             self.asked(request);
         }
         Ok(())
+    }
+
+    /// Tells the node that a turn is over: after what clients have asked until now.
+    fn gathered(&mut self) {
+        if let Some((turn, _)) = self.runtime.gathering.take_if(|(_, until)| *until <= Instant::now()) {
+            self.driver.push(Event::Gathered { turn });
+        }
     }
 
     /// Tells the node what has become durable, or ends the process if the disk failed.
