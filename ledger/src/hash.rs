@@ -47,6 +47,10 @@ impl Hash {
         bytes[used * BLOCK_BYTES - 8..used * BLOCK_BYTES].copy_from_slice(&bits.to_be_bytes());
         let mut state = INITIAL;
         compress256(&mut state, &blocks[..used]);
+        Self::of_state(&state)
+    }
+
+    fn of_state(state: &[u32; 8]) -> Self {
         let mut hash = [0; 32];
         for (word, bytes) in state.iter().zip(hash.chunks_exact_mut(4)) {
             bytes.copy_from_slice(&word.to_be_bytes());
@@ -67,6 +71,42 @@ impl Hash {
         let zeros = self.0.iter().take_while(|byte| **byte == 0).count();
         let partial = self.0.get(zeros).map_or(0, |byte| byte.leading_zeros());
         u32::try_from(zeros).unwrap_or(32) * 8 + partial
+    }
+}
+
+/// The beginning of messages that differ in their last eight bytes only: hashed once, and padded once.
+#[derive(Clone, Debug)]
+pub(crate) struct Beginning {
+    length: usize,
+    state: [u32; 8],
+    /// What follows the whole blocks, with room for the eight bytes, and the padding.
+    blocks: [[u8; BLOCK_BYTES]; 2],
+    used: usize,
+}
+
+impl Beginning {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        let (whole, rest) = bytes.as_chunks();
+        let mut state = INITIAL;
+        compress256(&mut state, whole);
+        let mut blocks = [[0; BLOCK_BYTES]; 2];
+        let used = if rest.len() + 8 < BLOCK_BYTES - 8 { 1 } else { 2 };
+        let tail = blocks.as_flattened_mut();
+        tail[..rest.len()].copy_from_slice(rest);
+        tail[rest.len() + 8] = 0x80;
+        let bits = 8 * (bytes.len() as u64 + 8);
+        tail[used * BLOCK_BYTES - 8..used * BLOCK_BYTES].copy_from_slice(&bits.to_be_bytes());
+        Self { length: bytes.len(), state, blocks, used }
+    }
+
+    /// The SHA-256 of this beginning and these bytes.
+    pub(crate) fn hash_with(&mut self, last: [u8; 8]) -> Hash {
+        counts::hashed_after(self.length, last.len());
+        let at = self.length % BLOCK_BYTES;
+        self.blocks.as_flattened_mut()[at..at + last.len()].copy_from_slice(&last);
+        let mut state = self.state;
+        compress256(&mut state, &self.blocks[..self.used]);
+        Hash::of_state(&state)
     }
 }
 
@@ -107,7 +147,7 @@ impl FromStr for Hash {
 mod tests {
     use sha2::{Digest, Sha256};
 
-    use super::{Hash, SHORT_BYTES_MAX};
+    use super::{Beginning, Hash, SHORT_BYTES_MAX};
 
     #[test]
     fn short_and_long_are_the_librarys_however_they_are_cut() {
@@ -120,5 +160,17 @@ mod tests {
             }
         }
         assert_eq!(Hash::of(&[]).0[..], Sha256::digest([])[..]);
+    }
+
+    #[test]
+    fn a_beginning_goes_on_with_any_eight_bytes() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in 0..bytes.len() {
+            let mut beginning = Beginning::new(&bytes[..length]);
+            for last in [[0; 8], [0xff; 8], *b"12345678"] {
+                let wanted: [u8; 32] = Sha256::digest([&bytes[..length], &last].concat()).into();
+                assert_eq!(beginning.hash_with(last).0, wanted, "after {length} bytes");
+            }
+        }
     }
 }

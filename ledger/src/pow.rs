@@ -1,10 +1,7 @@
 //! Proof-of-work: a nonce that gives the block's hash enough leading zero bits.
 
-use sha2::{Digest, Sha256};
-
 use crate::block::Header;
-use crate::counts;
-use crate::hash::Hash;
+use crate::hash::{Beginning, Hash};
 
 /// The highest difficulty, in leading zero bits.
 pub const DIFFICULTY_MAX: u8 = 24;
@@ -17,13 +14,8 @@ pub fn meets(hash: &Hash, difficulty: u8) -> bool {
 /// Tries `count` nonces from `start` on and returns the first that meets the header's difficulty.
 pub fn mine(header: &Header, start: u64, count: u64) -> Option<u64> {
     // The nonce comes last, so everything before it is hashed once.
-    let mut prefix = Sha256::new();
-    let known = header.hashed_prefix();
-    prefix.update(&known);
-    (0..count).map(|step| start.wrapping_add(step)).find(|nonce| {
-        counts::hashed_after(known.len(), 8);
-        let mut hasher = prefix.clone();
-        hasher.update(nonce.to_be_bytes());
-        meets(&Hash(hasher.finalize().into()), header.difficulty)
-    })
+    let mut beginning = Beginning::new(&header.hashed_prefix());
+    (0..count)
+        .map(|step| start.wrapping_add(step))
+        .find(|nonce| meets(&beginning.hash_with(nonce.to_be_bytes()), header.difficulty))
 }
