@@ -93,7 +93,7 @@ pub struct Config {
     /// Bytes of committed records kept in memory for followers; older ones are asked for with [`Output::loads`].
     pub cache_bytes_max: usize,
     /// A leader tells its followers that records are committed with the next records, or with its next tick if there are none
-    /// by then, and not in a message of its own at once. Saves most of the messages while one write follows another.
+    /// by then, or when it is asked to ([`Input::TellCommits`]), and not in a message of its own at once. Saves most of the messages while one write follows another.
     pub tells_commits_late: bool,
     /// The node lost its disk: it promises nothing until [`Input::Promote`].
     pub rejoining: bool,
@@ -202,6 +202,9 @@ pub enum Input {
     },
     /// Asks for a linearizable read (ReadIndex, Raft thesis §6.4).
     ReadBarrier(BarrierId),
+    /// Leader: this peer is to hear now of all that is committed, even if [`Config::tells_commits_late`]. Does nothing if it
+    /// was told already, or if this node does not lead.
+    TellCommits(NodeId),
     /// Answers [`Output::loads`], exactly once each. May hold fewer records than asked, or none after a failure.
     Loaded {
         /// As asked.

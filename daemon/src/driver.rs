@@ -47,7 +47,7 @@ pub trait Ports {
     fn mine(&mut self, job: u64, header: Header) -> Option<Event>;
     /// The result of this job is no longer wanted.
     fn cancel_mine(&mut self, job: u64);
-    /// Answered by [`Event::Gathered`] a moment later.
+    /// Answered by [`Event::Gathered`] a moment later, unless the turn has ended by then.
     fn gather(&mut self, turn: u64);
     /// Logs.
     fn notice(&mut self, notice: Notice);

@@ -30,6 +30,7 @@ use crate::runtime::alarm::Alarm;
 use crate::runtime::clients::{Clients, READS_MAX, REPLAYS_MAX, VERIFICATIONS_MAX};
 use crate::runtime::diagnosis::{Around, LOOKS_MAX};
 use crate::runtime::disk::Disk;
+use crate::runtime::gathering::Gathering;
 use crate::runtime::loader::Loader;
 use crate::runtime::miner::Miner;
 use crate::runtime::{self, Report, Runtime};
@@ -211,7 +212,7 @@ async fn run_node(config: Config, bank: Bank, started: Instant, parts: Parts, bo
         disk,
         loader,
         miner,
-        gathering: None,
+        gathering: Gathering::default(),
         alarm,
         link,
         link_events,

@@ -75,7 +75,6 @@ impl Hash {
 }
 
 /// The beginning of messages that differ in their last eight bytes only: hashed once, and padded once.
-#[derive(Clone, Debug)]
 pub(crate) struct Beginning {
     length: usize,
     state: [u32; 8],

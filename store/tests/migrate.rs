@@ -86,6 +86,25 @@ fn older_folders_are_brought_up_to_date() {
     }
 }
 
+/// The kill came after the row of whose folder it is was synced, and before `meta` was rewritten.
+#[test]
+fn one_that_says_whose_it_is_already_goes_on_if_it_is_the_same() {
+    let base = tempfile::tempdir().unwrap();
+    let own = common::meta(false).incarnation;
+    for (format, incarnation) in [(1, own), (2, own), (1, own + 1), (2, own + 1)] {
+        let dir = base.path().join(format!("{format}-{incarnation}"));
+        let chain = common::older(&dir, format);
+        tamper(&dir, |db| drop(db.insert(b"o", common::sealed(b"o", &incarnation.to_be_bytes())).unwrap()));
+        if incarnation == own {
+            assert_migrated(&chain, &dir);
+        } else {
+            let Err(error) = open(&dir) else { panic!("another's rows were opened") };
+            assert_eq!(error.exit_code(), 6, "{error}");
+            assert_eq!(SledStore::meta(&dir).unwrap().format, format);
+        }
+    }
+}
+
 #[test]
 fn one_that_was_interrupted_goes_on() {
     let base = tempfile::tempdir().unwrap();

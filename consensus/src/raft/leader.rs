@@ -114,6 +114,14 @@ impl Raft {
         self.transfer_tick();
     }
 
+    pub(super) fn tell_commits(&mut self, peer: NodeId) {
+        let commit = self.log.commit();
+        let State::Leader(leader) = &mut self.state else { return };
+        if let Some(peer) = leader.peers.get_mut(&peer) {
+            peer.poked |= peer.told_commit < commit;
+        }
+    }
+
     pub(super) fn propose(&mut self, term: Term, last_index: Index, entry: Entry) {
         if !self.serves() || self.is_transferring() || term != self.hard.term || last_index != self.log.last_index() {
             self.out.events.push(Event::Refused(entry));

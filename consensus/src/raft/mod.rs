@@ -147,6 +147,7 @@ impl Engine for Raft {
             Input::Synced(group) => self.synced(group),
             Input::Propose { term, last_index, entry } => self.propose(term, last_index, entry),
             Input::ReadBarrier(id) => self.read_barrier(id),
+            Input::TellCommits(peer) => self.tell_commits(peer),
             Input::Loaded { peer, from, records } => self.loaded(peer, from, records),
             Input::TransferLeadership => self.transfer_leadership(),
             Input::Eligible(eligible) => self.set_eligible(eligible),

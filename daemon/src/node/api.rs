@@ -143,7 +143,8 @@ pub enum Action {
         batch: Batch,
     },
     /// Answer with [`Event::Gathered`] a moment later: long enough that clients which were answered just now may have asked
-    /// again. A turn that is asked for replaces the one before.
+    /// again. Asked for once more in the same turn if some have. Needs no answer once another turn is asked for, or
+    /// [`Node::gathering`](super::Node::gathering) names none.
     Gather {
         /// To be repeated in the answer.
         turn: u64,

@@ -1,7 +1,9 @@
 //! What consensus has committed becomes the state of the bank; and what a leader wants written is executed before it
 //! is acknowledged, so that a leader with a wrong state cannot commit.
 
-use raftbank_consensus::{Engine, Index, Record, Term, Write};
+use std::collections::BTreeSet;
+
+use raftbank_consensus::{Engine, Index, Input, Record, Term, Write};
 use raftbank_ledger::{Account, Balance, Executed, Header, Violation};
 use raftbank_store::StateWrite;
 
@@ -189,8 +191,24 @@ impl<E: Engine> Node<E> {
             // Another record stands there for ever: that block is in no chain and its requests are free again.
             return self.queue_again(&proposal.waiters);
         }
+        self.tell_forwarders(&proposal);
         let answered = self.answer_waiters_of(&proposal);
         self.gather(answered);
+    }
+
+    /// A node that passes on an answer is to have the block by then: its client may ask it for what it wrote. So it hears of
+    /// the commit right before.
+    fn tell_forwarders(&mut self, proposal: &Proposal) {
+        let mut forwarders = BTreeSet::new();
+        for (id, _) in proposal.waiters.each() {
+            if let Some(Origin::Peer { peer, .. }) = self.calls.get(&id).map(|call| &call.origin) {
+                forwarders.insert(*peer);
+            }
+        }
+        for peer in forwarders {
+            let output = self.engine.step(Input::TellCommits(peer));
+            self.absorb(output);
+        }
     }
 
     /// Tells those who wait for a block what became of their requests. Returns how many of this node's own clients were

@@ -89,7 +89,7 @@ impl<E: Engine> Node<E> {
                 self.mine(header, executed, waiters);
                 continue;
             }
-            if self.queue.is_empty() || self.gathering.waits(self.queue.len()) {
+            if self.queue.is_empty() || self.gathering.waits(self.queue.len()) && !self.fills_a_block() {
                 return;
             }
             self.gathering.end();
@@ -164,13 +164,26 @@ impl<E: Engine> Node<E> {
         if answered.saturating_add(self.queue.len()) < self.config.gather_calls_min
             || !self.proposes()
             || self.ahead.is_some()
-            || self.waiting_requests() >= self.config.ahead_requests_min
+            || self.fills_a_block()
         {
             return;
         }
         if let Some(turn) = self.gathering.begin(answered, self.queue.len(), self.config.batch_requests_max) {
             self.actions.push(Action::Gather { turn });
         }
+    }
+
+    /// A moment of a turn is over.
+    pub(super) fn gathered(&mut self, turn: u64) {
+        if self.gathering.look(turn, self.queue.len()) {
+            self.actions.push(Action::Gather { turn });
+        }
+    }
+
+    /// What waits is a block worth of requests, or may be one of bytes: nothing is won by waiting for more.
+    fn fills_a_block(&self) -> bool {
+        self.calls_bytes >= self.config.batch_bytes_max
+            || self.waiting_requests() >= self.config.ahead_requests_min.min(self.config.batch_requests_max)
     }
 
     /// The turn under way for which the next block waits: its [`Event::Gathered`](super::Event::Gathered) is still wanted.

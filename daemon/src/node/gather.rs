@@ -2,16 +2,19 @@
 //! as they can, and a block that waits for them serves all with one sync. Without that, those who have just been answered
 //! and those who wait would take turns, in blocks of half the size.
 //!
-//! Not all clients come back: some are done, and some ask when they please. So a turn whose time runs out waits for as many
-//! the next time as came back in this one, and only every [`TRY_EVERY`]th turn waits for all of them again.
+//! Not all clients come back: some are done, and some ask when they please. So a turn ends as soon as nobody has come
+//! between two looks. Then at most as many are waited for as came back this time; every [`TRY_EVERY`]th turn waits for all
+//! of them again.
 
 /// What [`NodeConfig::gather_calls_min`](super::NodeConfig) should be: one client alone shares a block with nobody.
 pub const GATHER_CALLS_MIN: usize = 2;
 
 /// A share is counted in so many parts of the whole.
 const ALL: usize = 16;
+/// Most looks in a turn: whoever comes only in time to be seen by the next one must not hold up the others for ever.
+const LOOKS_MAX: u32 = 3;
 /// Turns from one that waits for everybody in vain to the next that does.
-const TRY_EVERY: u32 = 16;
+const TRY_EVERY: u32 = 8;
 
 /// What is known of the clients, and the turn under way.
 #[derive(Debug)]
@@ -20,7 +23,7 @@ pub(super) struct Gathering {
     next: u64,
     /// So many of [`ALL`] clients that were answered are waited for.
     share: usize,
-    /// Turns since time ran out.
+    /// Calls of [`Gathering::begin`] since somebody was waited for in vain.
     since: u32,
 }
 
@@ -33,6 +36,9 @@ struct Turn {
     waiting: usize,
     /// It is over when so many wait.
     enough: usize,
+    /// Calls that waited at the last look.
+    seen: usize,
+    looks: u32,
 }
 
 impl Default for Gathering {
@@ -57,7 +63,7 @@ impl Gathering {
         }
         let number = self.next;
         self.next += 1;
-        self.turn = Some(Turn { number, answered, waiting, enough });
+        self.turn = Some(Turn { number, answered, waiting, enough, seen: waiting, looks: 0 });
         Some(number)
     }
 
@@ -71,30 +77,37 @@ impl Gathering {
         self.turn.is_some_and(|turn| waiting < turn.enough)
     }
 
-    /// A block is made of what waits.
+    /// A block is made of what waits, or this node leads no more.
     pub(super) fn end(&mut self) {
         self.turn = None;
     }
 
-    /// The time of a turn is over, and so many calls wait. Nothing happens if another one is under way.
-    pub(super) fn over(&mut self, number: u64, waiting: usize) {
-        let Some(turn) = self.turn.take_if(|turn| turn.number == number) else { return };
-        if waiting < turn.enough {
+    /// A moment of this turn is over, and so many calls wait. True: some have come meanwhile, and there is to be another
+    /// look. Nothing happens if another turn is under way.
+    pub(super) fn look(&mut self, number: u64, waiting: usize) -> bool {
+        let Some(turn) = self.turn.as_mut().filter(|turn| turn.number == number) else { return false };
+        turn.looks += 1;
+        let more = waiting > turn.seen && turn.looks < LOOKS_MAX;
+        if more {
+            turn.seen = waiting;
+        } else {
             let came = waiting.saturating_sub(turn.waiting);
-            self.share = came * ALL / turn.answered.max(1);
+            self.share = (came * ALL / turn.answered.max(1)).min(ALL);
             self.since = 0;
+            self.turn = None;
         }
+        more
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Gathering, TRY_EVERY};
+    use super::{Gathering, LOOKS_MAX, TRY_EVERY};
 
     const MAX: usize = 1_000;
 
     #[test]
-    fn everybody_is_waited_for_until_the_time_is_over() {
+    fn everybody_is_waited_for_as_long_as_some_come() {
         let mut gathering = Gathering::default();
         let turn = gathering.begin(10, 3, MAX).expect("a turn");
         assert!(gathering.waits(12) && !gathering.waits(13));
@@ -102,10 +115,18 @@ mod tests {
         assert!(!gathering.waits(0));
         let next = gathering.begin(10, 3, MAX).expect("a turn");
         assert_ne!(turn, next);
-        gathering.over(turn, 5);
-        assert!(gathering.waits(5), "another turn is under way");
-        gathering.over(next, 5);
-        assert!(!gathering.waits(5));
+        assert!(!gathering.look(turn, 5), "another turn is under way");
+        assert!(gathering.look(next, 5) && gathering.waits(5), "two have come");
+        assert!(!gathering.look(next, 5) && !gathering.waits(5), "nobody has come");
+    }
+
+    #[test]
+    fn no_turn_lasts_for_ever() {
+        let mut gathering = Gathering::default();
+        let turn = gathering.begin(MAX, 0, MAX).expect("a turn");
+        let looks = (1..).take_while(|waiting| gathering.look(turn, *waiting)).count();
+        assert_eq!(looks, LOOKS_MAX as usize - 1);
+        assert_eq!(gathering.turn(), None);
     }
 
     #[test]
@@ -122,7 +143,7 @@ mod tests {
         let mut turn = gathering.begin(64, 0, MAX).expect("a turn");
         // 60 of 64 come, again and again.
         for _ in 0..3 {
-            gathering.over(turn, 60);
+            assert!(gathering.look(turn, 60) && !gathering.look(turn, 60));
             for _ in 1..TRY_EVERY {
                 gathering.begin(64, 0, MAX).expect("a turn");
                 assert!(gathering.waits(59) && !gathering.waits(60));
@@ -132,7 +153,7 @@ mod tests {
             assert!(gathering.waits(63) && !gathering.waits(64), "all of them once more");
         }
         // Nobody comes.
-        gathering.over(turn, 0);
+        assert!(!gathering.look(turn, 0));
         for _ in 1..TRY_EVERY {
             assert_eq!(gathering.begin(64, 7, MAX), None);
         }

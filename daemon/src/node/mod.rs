@@ -273,7 +273,7 @@ impl<E: Engine> Node<E> {
             Event::Synced { group } => self.synced(group),
             Event::Loaded { peer, from, records } => self.inputs.push_back(Input::Loaded { peer, from, records }),
             Event::Mined { job, nonce } => self.mined(job, nonce),
-            Event::Gathered { turn } => self.gathering.over(turn, self.queue.len()),
+            Event::Gathered { turn } => self.gathered(turn),
             Event::Shutdown => self.shutdown(),
         }
         self.settle();
@@ -436,6 +436,7 @@ impl<E: Engine> Node<E> {
         let was_leading = self.role == Role::Leader;
         if was_leading && (role != Role::Leader || term != self.term) {
             self.serving = false;
+            self.gathering.end();
             self.abandon_mining();
         }
         self.role = role;

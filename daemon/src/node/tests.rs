@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use raftbank_codec::{decode, encode};
 use raftbank_consensus::{NodeId, Role};
-use raftbank_ledger::{Request, RequestId, State};
+use raftbank_ledger::{Operation, Request, RequestId, State};
 use raftbank_wire::api::{ApiReply, ApiRequest, FailKind, WriteOutcome};
 
 use self::bank::{Bank, account, balance, config, credit, fresh, genesis, is_committed, open, transfer};
@@ -372,25 +372,29 @@ fn envelopes_survive_the_codec() {
     }
 }
 
+/// From now on syncs end when they are released.
+fn hold(bank: &mut Bank) {
+    bank.held.iter_mut().for_each(|held| *held = Some(Vec::new()));
+}
+
+fn release(bank: &mut Bank) {
+    for _ in 0..4 {
+        for node in 0..bank.nodes.len() {
+            for group in bank.held[node].replace(Vec::new()).unwrap() {
+                bank.event(node, Event::Synced { group });
+            }
+        }
+        bank.deliver();
+    }
+}
+
 #[test]
 fn clients_that_were_answered_together_are_waited_for_and_not_for_ever() {
     let mut bank = Bank::new(3);
     let leader = bank.leader();
     bank.outcome(leader, "a", open("alice"));
     let height = |bank: &Bank| bank.nodes[leader].state().tip().height;
-    for node in 0..3 {
-        bank.held[node] = Some(Vec::new());
-    }
-    let release = |bank: &mut Bank| {
-        for _ in 0..4 {
-            for node in 0..3 {
-                for group in bank.held[node].replace(Vec::new()).unwrap() {
-                    bank.event(node, Event::Synced { group });
-                }
-            }
-            bank.deliver();
-        }
-    };
+    hold(&mut bank);
     bank.gathers = Some(Vec::new());
     // Ten clients, one of whom comes first. Once it is answered, the others wait for it.
     for number in 0..10 {
@@ -401,7 +405,7 @@ fn clients_that_were_answered_together_are_waited_for_and_not_for_ever() {
     bank.write(leader, "second-0", credit("alice", 1));
     release(&mut bank);
     assert_eq!(height(&bank), 3, "a block of ten, though no time is over");
-    // Nine of them ask again: the next block waits for the tenth, until the time is over.
+    // Nine of them ask again: the next block waits for the tenth, until nobody has come between two looks.
     for number in 0..9 {
         bank.write(leader, &format!("third-{number}"), credit("alice", 1));
     }
@@ -410,20 +414,68 @@ fn clients_that_were_answered_together_are_waited_for_and_not_for_ever() {
     let (node, turn) = bank.gathers.as_mut().unwrap().pop().unwrap();
     bank.event(node, Event::Gathered { turn: turn - 1 });
     release(&mut bank);
-    assert_eq!(height(&bank), 3, "that turn was over before");
+    assert_eq!((height(&bank), bank.gathers.as_ref().unwrap().len()), (3, 1), "that turn was over before");
+    bank.event(node, Event::Gathered { turn });
+    assert_eq!(bank.gathers.as_mut().unwrap().pop(), Some((node, turn)), "nine have come: another look");
+    release(&mut bank);
+    assert_eq!(height(&bank), 3);
     bank.event(node, Event::Gathered { turn });
     release(&mut bank);
     assert_eq!(height(&bank), 4);
-    // One comes and no other: the time is over again, and nobody is waited for any more.
-    for name in ["fourth", "fifth"] {
-        let token = bank.write(leader, name, credit("alice", 1));
-        if let Some(turn) = bank.nodes[leader].gathering() {
-            bank.event(leader, Event::Gathered { turn });
-        }
-        release(&mut bank);
-        assert!(is_committed(&bank.replies[leader][&token]));
-    }
+    // Two of them come back: now no more than nine are waited for, and then, as nobody else comes, none.
+    bank.write(leader, "fourth-0", credit("alice", 1));
+    bank.write(leader, "fourth-1", credit("alice", 1));
+    let turn = bank.nodes[leader].gathering().unwrap();
+    bank.event(leader, Event::Gathered { turn });
+    bank.event(leader, Event::Gathered { turn });
+    release(&mut bank);
+    assert_eq!((height(&bank), bank.nodes[leader].gathering()), (5, Some(turn + 1)), "two of nine are a share");
+    bank.event(leader, Event::Gathered { turn: turn + 1 });
+    let token = bank.write(leader, "fifth", credit("alice", 1));
+    release(&mut bank);
+    assert!(is_committed(&bank.replies[leader][&token]));
     assert_eq!(height(&bank), 6);
-    // One client alone is never waited for.
-    assert_eq!(bank.nodes[leader].gathering(), None);
+}
+
+#[test]
+fn what_fills_a_block_is_not_held_up() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    bank.outcome(leader, "a", open("alice"));
+    hold(&mut bank);
+    bank.gathers = Some(Vec::new());
+    // Forty clients, the first of whom comes back: then all forty are waited for.
+    for number in 0..40 {
+        bank.write(leader, &format!("first-{number}"), credit("alice", 1));
+    }
+    release(&mut bank);
+    bank.write(leader, "second-0", credit("alice", 1));
+    release(&mut bank);
+    assert!(bank.nodes[leader].gathering().is_some());
+    // Twenty come, with more than a block of bytes: it is made, and whoever found room in it is answered.
+    let tokens: Vec<u64> = (0..20)
+        .map(|number| {
+            let put = Operation::Put { key: vec![number], value: vec![7; 60_000] };
+            bank.write(leader, &format!("put-{number}"), put)
+        })
+        .collect();
+    release(&mut bank);
+    let answered = tokens.iter().filter(|token| bank.replies[leader].contains_key(token)).count();
+    assert!(answered >= 15, "{answered} of 20");
+}
+
+/// A client that has its answer may ask the same node for what it wrote.
+#[test]
+fn a_follower_that_passes_on_an_answer_has_the_block() {
+    let mut bank = Bank::new(3);
+    let leader = bank.leader();
+    let (follower, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    bank.outcome(leader, "a", open("alice"));
+    for number in 0..5 {
+        let token = bank.write(follower, &format!("b{number}"), credit("alice", 1));
+        bank.deliver();
+        assert!(is_committed(&bank.replies[follower][&token]));
+        let heights = [leader, follower, other].map(|node| bank.nodes[node].state().tip().height);
+        assert_eq!(heights, [number + 2, number + 2, number + 1], "the third hears of it later");
+    }
 }

@@ -10,6 +10,7 @@ pub mod clients;
 pub mod diagnosis;
 pub mod direct;
 pub mod disk;
+pub mod gathering;
 pub mod loader;
 pub mod miner;
 pub mod notices;
@@ -30,6 +31,7 @@ use self::alarm::Alarm;
 use self::clients::Clients;
 use self::diagnosis::Around;
 use self::disk::Disk;
+use self::gathering::Gathering;
 use self::loader::Loader;
 use self::miner::Miner;
 use crate::driver::{Driver, Ended, Load, Ports};
@@ -40,9 +42,6 @@ use crate::status::{Picture, Status};
 
 /// Most events of one source that are stepped before their actions are performed.
 const EVENTS_MAX: usize = 256;
-/// How long the next block waits at most for clients that were answered just now. They need a fraction of it where nothing
-/// else runs, and are not waited for any more if they do not come.
-const GATHER: Duration = Duration::from_millis(2);
 /// How often clients that have gone away are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Messages of the node's own threads that may wait; each thread has one or two at a time.
@@ -75,8 +74,8 @@ pub struct Runtime {
     pub loader: Loader,
     /// The mining thread.
     pub miner: Miner,
-    /// The turn for which the next block waits for clients, and until when ([`Action::Gather`]).
-    pub gathering: Option<(u64, Instant)>,
+    /// When to look at those for whom the next block waits.
+    pub gathering: Gathering,
     /// What wakes the loop in time.
     pub alarm: Alarm,
     /// The way to the peers.
@@ -164,7 +163,7 @@ impl Ports for Runtime {
     }
 
     fn gather(&mut self, turn: u64) {
-        self.gathering = Some((turn, Instant::now() + GATHER));
+        self.gathering.ask(turn, Instant::now());
     }
 
     fn notice(&mut self, notice: Notice) {
@@ -198,7 +197,7 @@ impl Turn {
             self.runtime.status.node(&Picture::of(&self.runtime.node), &self.runtime.names);
             let woken = if self.driver.is_idle() { self.wait().await? } else { Woken::Due };
             self.drain(woken)?;
-            self.gathered();
+            self.look().await?;
             if swept.elapsed() >= SWEEP_EVERY {
                 swept = Instant::now();
                 for event in self.runtime.clients.sweep() {
@@ -216,13 +215,10 @@ impl Turn {
     /// Waits for the first thing to happen. What is durable comes first, then time, then peers, then clients.
     async fn wait(&mut self) -> Result<Woken, Failure> {
         let tick = self.runtime.started + self.pace.rest(self.driver.quiet_ticks(&self.runtime.node));
-        // One that has ended before its time needs no waking.
-        let gathering = self.runtime.node.gathering();
-        self.runtime.gathering = self.runtime.gathering.filter(|(turn, _)| gathering == Some(*turn));
-        let gathered = self.runtime.gathering.map(|(_, until)| until);
+        let look = self.runtime.gathering.due(self.runtime.node.gathering());
         let Runtime { disk, reports, link_events, incoming, watchdog, alarm, .. } = &mut self.runtime;
         let open = !disk.is_behind();
-        let wake = [watchdog.due(), gathered].into_iter().flatten().fold(tick, Instant::min);
+        let wake = [watchdog.due(), look].into_iter().flatten().fold(tick, Instant::min);
         tokio::select! {
             biased;
             () = disk.changed() => Ok(Woken::Due),
@@ -263,11 +259,15 @@ impl Turn {
         Ok(())
     }
 
-    /// Tells the node that a turn is over: after what clients have asked until now.
-    fn gathered(&mut self) {
-        if let Some((turn, _)) = self.runtime.gathering.take_if(|(_, until)| *until <= Instant::now()) {
+    /// Lets the node look at those for whom its next block waits: after all that clients have sent until now.
+    async fn look(&mut self) -> Result<(), Failure> {
+        if let Some(turn) = self.runtime.gathering.take_due(Instant::now()) {
+            // What lies in the sockets is read by other tasks.
+            tokio::task::yield_now().await;
+            self.drain(Woken::Due)?;
             self.driver.push(Event::Gathered { turn });
         }
+        Ok(())
     }
 
     /// Tells the node what has become durable, or ends the process if the disk failed.

@@ -51,18 +51,21 @@ impl Salvage {
             }
         }
         // Results that were not stored when the process ended are computed again.
-        if let Ok((store, reader, opened)) = open::open(layout.clone(), None, Tuning::default(), &mut |_| ()) {
-            let rows = reader.rows()?.rows;
-            return Ok(Self {
-                applied: Some((opened.applied, rows.tip)),
-                accounts: rows.accounts,
-                values: rows.values.into_iter().map(|(key, value)| (key, Hash::of(&[&value]))).collect(),
-                damage: Vec::new(),
-                tree: store.engine.tree().clone(),
-                _engine: store.engine,
-                _copy: copy,
-            });
-        }
+        let refusal = match open::open(layout.clone(), None, Tuning::default(), &mut |_| ()) {
+            Ok((store, reader, opened)) => {
+                let rows = reader.rows()?.rows;
+                return Ok(Self {
+                    applied: Some((opened.applied, rows.tip)),
+                    accounts: rows.accounts,
+                    values: rows.values.into_iter().map(|(key, value)| (key, Hash::of(&[&value]))).collect(),
+                    damage: Vec::new(),
+                    tree: store.engine.tree().clone(),
+                    _engine: store.engine,
+                    _copy: copy,
+                });
+            }
+            Err(error) => error.to_string(),
+        };
         let engine = Engine::open(&layout.sled(), &layout.shown, Tuning::default())?;
         let tree = engine.tree().clone();
         let mut salvage = Self {
@@ -74,6 +77,7 @@ impl Salvage {
             _engine: engine,
             _copy: copy,
         };
+        salvage.note(refusal);
         match reader::load_applied(&salvage.tree) {
             Ok(applied) => salvage.applied = Some((applied.index, applied.tip)),
             Err(error) => salvage.note(error.to_string()),

@@ -23,8 +23,6 @@ use crate::sim::machine::{BIRTH_MS, Charter, TICK_MS, TIMERS};
 const DELAY_US: u64 = 200;
 /// How long a sync takes, in simulated microseconds.
 const SYNC_US: u64 = 1_000;
-/// How long a node waits for clients that were answered just now.
-const GATHER_US: u64 = 250;
 /// Most batches that share one sync, as in the daemon.
 const GROUPS_PER_SYNC_MAX: usize = 256;
 /// Longest wait for anything, in simulated microseconds.
@@ -38,7 +36,6 @@ enum Event {
     SyncDone,
     MarkDue,
     Loaded(Load),
-    Gathered(u64),
 }
 
 /// A node's ports: everything is noted. The lists keep their room, so that they are not counted as the node's.
@@ -48,7 +45,6 @@ struct Desk {
     replies: Vec<ApiReply>,
     batches: Vec<(Option<u64>, Batch)>,
     loads: Vec<Load>,
-    gathers: Vec<u64>,
     wrong: Option<String>,
 }
 
@@ -78,8 +74,8 @@ impl Ports for Desk {
 
     fn cancel_mine(&mut self, _: u64) {}
 
-    fn gather(&mut self, turn: u64) {
-        self.gathers.push(turn);
+    fn gather(&mut self, _: u64) {
+        unreachable!("nobody is waited for: see `gather_calls_min`");
     }
 
     fn notice(&mut self, notice: Notice) {
@@ -259,7 +255,6 @@ impl World {
                 self.later(1_000_000, at, Event::MarkDue);
                 return Ok(self.metered(at, Part::Store, |member| member.store.sync_mark())?);
             }
-            Event::Gathered(turn) => self.members[at].driver.push(NodeEvent::Gathered { turn }),
             Event::Loaded(load) => {
                 let records =
                     self.metered(at, Part::Store, |member| member.reader.records(load.from, load.bytes_max))?;
@@ -324,9 +319,6 @@ impl World {
                 }
                 other => bail!("an answer: {other:?}"),
             }
-        }
-        for turn in desk.gathers.drain(..) {
-            self.later(GATHER_US, at, Event::Gathered(turn));
         }
         for load in desk.loads.drain(..) {
             self.later(SYNC_US, at, Event::Loaded(load));

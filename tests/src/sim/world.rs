@@ -396,7 +396,7 @@ impl World {
                     }
                 }
                 Asked::Gather(turn) => {
-                    let delay_us = self.dice.pick(&[100, 250, 5_000]);
+                    let delay_us = self.dice.pick(&[100, 700, 5_000]);
                     self.later(delay_us, Event::Gathered { node, epoch, turn });
                 }
                 Asked::Notice(notice) => self.noticed(node, &notice)?,

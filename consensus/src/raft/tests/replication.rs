@@ -353,6 +353,18 @@ fn a_commit_that_is_told_late_is_told_with_the_next_records_or_the_next_tick() {
         assert_eq!([0, 1, 2].map(|node| net.committed(node)), [written, written - 1, written - 1]);
     }
     assert_eq!(appends.take(), 16, "one for each record and follower");
+    // One of them is told at once, and not twice; it does not answer.
+    let messages = std::cell::Cell::new(0);
+    for _ in 0..2 {
+        net.step(0, Input::TellCommits(id(2)));
+        net.step(0, Input::TellCommits(id(0)));
+        net.step(1, Input::TellCommits(id(2)));
+        net.deliver_if(|_, _, _| {
+            messages.set(messages.get() + 1);
+            true
+        });
+    }
+    assert_eq!((messages.take(), [0, 1, 2].map(|node| net.committed(node))), (1, [9, 8, 9]));
     // The leader does not sleep over it.
     assert_eq!(net.nodes[0].quiet_ticks(), 0);
     net.step(0, Input::Tick);
