@@ -93,7 +93,8 @@ pub struct Config {
     /// Bytes of committed records kept in memory for followers; older ones are asked for with [`Output::loads`].
     pub cache_bytes_max: usize,
     /// A leader tells its followers that records are committed with the next records, or with its next tick if there are none
-    /// by then, or when it is asked to ([`Input::TellCommits`]), and not in a message of its own at once. Saves most of the messages while one write follows another.
+    /// by then, or when it is asked to ([`Input::TellCommits`]), and not in a message of its own at once. Saves most of the
+    /// messages while one write follows another.
     pub tells_commits_late: bool,
     /// The node lost its disk: it promises nothing until [`Input::Promote`].
     pub rejoining: bool,

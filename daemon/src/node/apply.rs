@@ -197,7 +197,8 @@ impl<E: Engine> Node<E> {
     }
 
     /// A node that passes on an answer is to have the block by then: its client may ask it for what it wrote. So it hears of
-    /// the commit right before.
+    /// the commit right before. Repeats of what is committed are answered without: their block is an older one, of which
+    /// it hears with the next tick.
     fn tell_forwarders(&mut self, proposal: &Proposal) {
         let mut forwarders = BTreeSet::new();
         for (id, _) in proposal.waiters.each() {
