@@ -71,6 +71,10 @@ fn judge(check: &'static str, seen: &Seen, marked: Option<bool>, anew: &str) -> 
             }
             None => Finding::problem(check, state, format!("journalctl -u {name} -n 50")),
         },
+        _ if unit.is_tried_again() => {
+            let message = format!("{state}; it ended and is being started again, restart {}", unit.restarts);
+            Finding::problem(check, message, format!("read how it ended: journalctl -u {name} -n 50"))
+        }
         (_, "active") if enabled != "enabled" => {
             let message = format!("{state}: it will not come back after a reboot");
             Finding::warning(check, message, format!("systemctl enable {name}"))
@@ -116,6 +120,13 @@ mod tests {
         }
         assert_eq!(level("activating", "auto-restart", "enabled", Some(7)).level, Level::Problem);
         assert_eq!(level("deactivating", "stop-post", "enabled", Some(7)).level, Level::Problem);
+        // Between two ends with 7 there is a moment in which it starts, and systemd knows of no end.
+        let starting = |restarts| {
+            let (name, load, sub) = ("u.service".into(), "loaded".into(), "start".into());
+            let unit = Unit { name, load, active: "activating".into(), sub, restarts, ..Unit::default() };
+            judge("unit.node", &Seen::Unit(unit), Some(false), "").expect("a finding").level
+        };
+        assert_eq!((starting(0), starting(3)), (Level::Note, Level::Problem));
         assert_eq!(judge("unit.node", &Seen::NoSystemd, None, "").expect("a note").level, Level::Note);
     }
 

@@ -249,7 +249,8 @@ fn not_running(prepared: &Prepared, unit: &Seen) -> Why {
         }
         (_, "activating") => {
             let next = [format!("wait; it reads its books: journalctl -u {name} -f")];
-            Why::new("starting", format!("the node is starting: {name} is {state}"), next)
+            let again = if unit.is_tried_again() { " again" } else { "" };
+            Why::new("starting", format!("the node is starting{again}: {name} is {state}"), next)
         }
         _ => {
             let message = format!("{name} is {state}, but nobody answers at {}", place.socket.display());

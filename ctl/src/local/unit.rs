@@ -47,6 +47,12 @@ impl Unit {
         }
     }
 
+    /// It has ended and is being started again by systemd. How it ended, systemd has forgotten by then: this try may end
+    /// the same way, or be a long start after a crash.
+    pub fn is_tried_again(&self) -> bool {
+        self.active == "activating" && self.restarts > 0
+    }
+
     /// It may write to this folder, or to one above it.
     pub fn may_write(&self, dir: &Path) -> bool {
         let Some(writable) = &self.writable else { return true };
@@ -197,6 +203,9 @@ mod tests {
         // Its process is still there.
         assert!(!failed("deactivating", "stop-sigterm", None));
         assert!(!failed("active", "running", Some(7)) && !failed("activating", "start", Some(7)));
+        let again =
+            |active: &str, restarts| Unit { active: active.into(), restarts, ..Unit::default() }.is_tried_again();
+        assert!(again("activating", 1) && !again("activating", 0) && !again("active", 1));
     }
 
     #[test]
