@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::amount::Balance;
-use crate::index::Index;
+use crate::index::{Index, Short};
 use crate::names::Account;
 use crate::slab::Slab;
 
@@ -30,10 +30,19 @@ impl Accounts {
         self.rows.len()
     }
 
+    /// The hash that an account is found by.
+    pub fn hash(&self, account: &Account) -> Short {
+        self.index.hash(account.as_str())
+    }
+
+    /// The number of an account with this hash; most often there is only one.
+    pub fn number(&self, hash: Short) -> Option<u32> {
+        self.index.find(hash, |_| true)
+    }
+
     /// An account's number.
     pub fn find(&self, account: &Account) -> Option<u32> {
-        let hash = self.index.hash(account.as_str());
-        self.index.find(hash, |number| self.rows.at(number).0 == *account)
+        self.index.find(self.hash(account), |number| self.rows.at(number).0 == *account)
     }
 
     /// The balance of the account with this number.
@@ -58,7 +67,7 @@ impl Accounts {
         }
         let number = u32::try_from(self.rows.len()).expect("memory ends before numbers do");
         self.rows.push((account.clone(), balance));
-        self.index.insert(self.index.hash(account.as_str()), number);
+        self.index.insert(self.hash(account), number);
     }
 
     /// All accounts in order of their names. Costs in all of them.

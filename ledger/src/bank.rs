@@ -1,10 +1,12 @@
 //! Execution of a batch: what it does to balances, values, pending transfers and ids, computed over the bank without
 //! touching it.
 
+mod ahead;
 mod moves;
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::accounts::Accounts;
 use crate::amount::{BALANCE_MAX, Balance};
@@ -212,24 +214,26 @@ impl Bank {
         root: Option<Hash>,
     ) -> Executed {
         let Place { height, time_ms, seed } = place;
-        let batch = batch.into_iter();
-        let capacity = batch.size_hint().0.min(BLOCK_REQUESTS_MAX);
+        let batch: Vec<R> = batch.into_iter().collect();
+        let capacity = batch.len().min(BLOCK_REQUESTS_MAX);
+        let digests = Request::digests(batch.iter().map(Borrow::borrow));
+        self.fetch(batch.iter().map(Borrow::borrow));
         let pendings = PendingRun::new(&self.pendings, under, time_ms);
         let accounts = Table::new(seed, capacity.saturating_mul(2).min(self.accounts.len() + capacity));
         let mut run = Run { bank: self, under, accounts, values: BTreeMap::new(), pendings };
         let mut ids: Table<RequestId, IdRecord> = Table::new(seed, capacity);
         let mut decisions = Vec::with_capacity(capacity);
-        let mut leaves_hashed = Vec::new();
+        let mut places = Vec::new();
         let mut body = Vec::new();
         let mut new_verbs = false;
-        for request in batch {
+        for (request, digest) in batch.iter().zip(digests) {
             let request = request.borrow();
             let earlier = ids.get(&request.id).filter(|_| !planted!(RepeatInBlockTwice));
             let known = earlier.or_else(|| {
                 under.iter().rev().find_map(|below| below.ids.get(&request.id)).or_else(|| self.ids.get(&request.id))
             });
             if let Some(record) = known {
-                decisions.push(repeat(record, request.digest()));
+                decisions.push(repeat(record, digest));
                 continue;
             }
             new_verbs |= !request.operation.is_basic();
@@ -238,13 +242,10 @@ impl Bank {
                 Err(refusal) => Outcome::Refused(refusal),
             };
             let index = u32::try_from(ids.rows().len()).expect("batches are bounded");
-            let digest = if root.is_none() {
-                let (entry, digest) = put_entry(&mut body, request, outcome);
-                leaves_hashed.push(merkle::leaf_hash(&body[entry..]));
-                digest
-            } else {
-                request.digest()
-            };
+            if root.is_none() {
+                let begin = put_entry(&mut body, request, outcome);
+                places.push(begin..body.len());
+            }
             ids.push(request.id.clone(), IdRecord { height, index, digest, outcome });
             decisions.push(Decision::Included { index, outcome });
         }
@@ -254,7 +255,7 @@ impl Bank {
         let below: Vec<&TreeUpdate> = under.iter().map(|below| &below.tree).collect();
         let tree = self.tree.plan(&below, changed);
         Executed {
-            transaction_root: root.unwrap_or_else(|| merkle::root(&leaves_hashed)),
+            transaction_root: root.unwrap_or_else(|| root_of(&body, places)),
             state_root: tree.root(),
             body,
             decisions,
@@ -326,6 +327,13 @@ impl Bank {
         }
         Ok(())
     }
+}
+
+/// The transaction root of the entries that are at these places.
+fn root_of(body: &[u8], places: Vec<Range<usize>>) -> Hash {
+    let mut leaves = Vec::with_capacity(places.len());
+    merkle::leaf_hashes(places.into_iter().map(|place| &body[place]), &mut leaves);
+    merkle::root(&leaves)
 }
 
 fn repeat(record: &IdRecord, digest: Hash) -> Decision {

@@ -191,12 +191,14 @@ impl Block {
     /// # Errors
     /// As [`Block::decode`].
     pub(crate) fn decode_hashed(bytes: &[u8]) -> Result<(Self, Hash), DecodeError> {
-        let mut leaves = Vec::new();
-        let block = Self::read(bytes, |entry| leaves.push(merkle::leaf_hash(entry)))?;
+        let mut entries = Vec::new();
+        let block = Self::read(bytes, |entry| entries.push(entry))?;
+        let mut leaves = Vec::with_capacity(entries.len());
+        merkle::leaf_hashes(entries, &mut leaves);
         Ok((block, merkle::root(&leaves)))
     }
 
-    fn read(bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<Self, DecodeError> {
+    fn read<'a>(bytes: &'a [u8], mut each: impl FnMut(&'a [u8])) -> Result<Self, DecodeError> {
         if bytes.len() > BLOCK_BYTES_MAX {
             let why = format!("{} bytes; at most {BLOCK_BYTES_MAX} are allowed", bytes.len());
             return Err(DecodeError::field("block", why));
@@ -224,15 +226,14 @@ impl Block {
     }
 }
 
-/// Appends an entry after its length. Returns where the entry begins, and what its id stands for.
-pub(crate) fn put_entry(out: &mut Vec<u8>, request: &Request, outcome: Outcome) -> (usize, Hash) {
+/// Appends an entry after its length. Returns where the entry begins.
+pub(crate) fn put_entry(out: &mut Vec<u8>, request: &Request, outcome: Outcome) -> usize {
     let start = out.len() + 4;
-    let mut digest = Hash::ZERO;
     put_prefixed32(out, |out| {
-        put_prefixed32(out, |out| digest = request.encode_digested(out));
+        put_prefixed32(out, |out| request.encode_into(out));
         out.push(outcome.byte());
     });
-    (start, digest)
+    start
 }
 
 /// The entries behind a block's header, each after its length.

@@ -2,7 +2,7 @@
 //! id takes its own length, its record, and some ten bytes to find it.
 
 use crate::bank::IdRecord;
-use crate::index::Index;
+use crate::index::{Index, Short};
 use crate::names::RequestId;
 use crate::slab::Slab;
 
@@ -50,6 +50,16 @@ impl Ids {
     /// What is kept of a request.
     pub fn get(&self, id: &RequestId) -> Option<&IdRecord> {
         self.record(id.as_str().as_bytes())
+    }
+
+    /// The hash that an id is found by.
+    pub(crate) fn hash(&self, id: &RequestId) -> Short {
+        self.index.hash(id.as_str().as_bytes())
+    }
+
+    /// True if an id with this hash is there.
+    pub(crate) fn is_there(&self, hash: Short) -> bool {
+        self.index.find(hash, |_| true).is_some()
     }
 
     fn record(&self, text: &[u8]) -> Option<&IdRecord> {

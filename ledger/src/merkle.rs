@@ -21,11 +21,28 @@ pub fn root(leaves: &[Hash]) -> Hash {
         [] => Hash::of(&[]),
         [leaf] => *leaf,
         _ => {
-            // The left part is the largest power of two that is smaller than the whole.
-            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-            node_hash(&root(left), &root(right))
+            // Level by level. One without a partner goes up as it is: the left part of the definition is always complete.
+            let (mut level, mut above) = (Vec::new(), Vec::with_capacity(leaves.len().div_ceil(2)));
+            put_level(leaves, &mut above);
+            while above.len() > 1 {
+                std::mem::swap(&mut level, &mut above);
+                above.clear();
+                put_level(&level, &mut above);
+            }
+            above[0]
         }
     }
+}
+
+fn put_level(below: &[Hash], above: &mut Vec<Hash>) {
+    let (pairs, alone) = below.as_chunks();
+    Hash::of_each(pairs.iter().map(|[left, right]| [&[1_u8][..], &left.0, &right.0]), above);
+    above.extend(alone);
+}
+
+/// Appends the hashes of leaves (see [`leaf_hash`]).
+pub(crate) fn leaf_hashes<'a>(leaves: impl IntoIterator<Item = &'a [u8]>, hashes: &mut Vec<Hash>) {
+    Hash::of_each(leaves.into_iter().map(|leaf| [&[0_u8][..], leaf]), hashes);
 }
 
 /// The inclusion proof of RFC 6962 §2.1.1 for leaf `index` of `size`, the leaf's sibling first. `read` gives the hash of a

@@ -197,15 +197,6 @@ impl Request {
         self.put_arguments(out);
     }
 
-    /// Appends canonical bytes, and tells what the id stands for (see [`Request::digest`]).
-    pub(crate) fn encode_digested(&self, out: &mut Vec<u8>) -> Hash {
-        out.push(self.verb_byte());
-        put_text8(out, self.id.as_str());
-        let arguments = out.len();
-        self.put_arguments(out);
-        Hash::of(&[DIGEST_DOMAIN, &[self.verb_byte()], &out[arguments..]])
-    }
-
     /// Reads canonical bytes.
     ///
     /// # Errors
@@ -219,9 +210,29 @@ impl Request {
 
     /// What an id stands for: a digest of verb and arguments, without the id.
     pub fn digest(&self) -> Hash {
-        let mut arguments = Vec::new();
-        self.put_arguments(&mut arguments);
-        Hash::of(&[DIGEST_DOMAIN, &[self.verb_byte()], &arguments])
+        let mut asked = Vec::new();
+        self.put_asked(&mut asked);
+        Hash::of(&[DIGEST_DOMAIN, &asked])
+    }
+
+    /// The digests of these requests, in their order.
+    pub(crate) fn digests<'a>(requests: impl Iterator<Item = &'a Self>) -> Vec<Hash> {
+        let (mut asked, mut ends) = (Vec::new(), Vec::with_capacity(requests.size_hint().0));
+        for request in requests {
+            request.put_asked(&mut asked);
+            ends.push(asked.len());
+        }
+        let mut digests = Vec::with_capacity(ends.len());
+        let mut begin = 0;
+        let messages = ends.into_iter().map(|end| [DIGEST_DOMAIN, &asked[std::mem::replace(&mut begin, end)..end]]);
+        Hash::of_each(messages, &mut digests);
+        digests
+    }
+
+    /// What the digest is of, behind its domain.
+    fn put_asked(&self, out: &mut Vec<u8>) {
+        out.push(self.verb_byte());
+        self.put_arguments(out);
     }
 
     fn verb_byte(&self) -> u8 {

@@ -77,11 +77,21 @@ impl StateProof {
 
 /// Hash of a subtree with this key alone.
 fn leaf_hash(key: &Hash, value: &Hash) -> Hash {
-    Hash::of(&[&[0], &key.0, &value.0])
+    Hash::of(&leaf_parts(key, value))
 }
 
 fn branch_hash(left: &Hash, right: &Hash) -> Hash {
-    Hash::of(&[&[1], &left.0, &right.0])
+    Hash::of(&branch_parts(left, right))
+}
+
+/// What is hashed for a leaf.
+fn leaf_parts<'a>(key: &'a Hash, value: &'a Hash) -> [&'a [u8]; 3] {
+    [&[0], &key.0, &value.0]
+}
+
+/// What is hashed for a branch.
+fn branch_parts<'a>(left: &'a Hash, right: &'a Hash) -> [&'a [u8]; 3] {
+    [&[1], &left.0, &right.0]
 }
 
 fn bit(key: &Hash, depth: usize) -> bool {

@@ -193,6 +193,26 @@ fn every_place_of_small_trees() {
     }
 }
 
+/// RFC 6962 §2.1, word for word.
+fn defined(leaves: &[Hash]) -> Hash {
+    match leaves {
+        [] => Hash::of(&[]),
+        [leaf] => *leaf,
+        _ => {
+            // The left part is the largest power of two that is smaller than the whole.
+            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+            node_hash(&defined(left), &defined(right))
+        }
+    }
+}
+
+#[test]
+fn a_root_is_that_of_the_definition() {
+    let leaves = some_leaves(300);
+    (0..=leaves.len())
+        .for_each(|count| assert_eq!(root(&leaves[..count]), defined(&leaves[..count]), "{count} leaves"));
+}
+
 proptest! {
     #[test]
     fn a_flipped_bit_is_found(size in 2_u64..2_000, at in any::<u64>(), old in any::<u64>(), bit in any::<usize>()) {

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::{PlaceInTree, StateProof, bit, branch_hash, leaf_hash};
+use super::{PlaceInTree, StateProof, bit, branch_hash, branch_parts, leaf_parts};
 use crate::hash::Hash;
 use crate::slab::Slab;
 
@@ -256,6 +256,8 @@ struct Plan<'a> {
     view: View<'a>,
     /// Sorted by key, each key once.
     changes: &'a [Change],
+    /// The hashes of the leaves that these become.
+    hashes: Vec<Hash>,
     branches: Vec<(u32, Branch)>,
     leaves: Vec<(u32, Leaf)>,
     branch_count: u32,
@@ -270,7 +272,9 @@ impl<'a> Plan<'a> {
             None => (count(view.tree.branches.len()), count(view.tree.leaves.len())),
         };
         let leaves = Vec::with_capacity(changes.len());
-        Self { view, changes, branches: Vec::new(), leaves, branch_count, leaf_count }
+        let mut hashes = Vec::with_capacity(changes.len());
+        Hash::of_each(changes.iter().map(|(key, value)| leaf_parts(key, value)), &mut hashes);
+        Self { view, changes, hashes, branches: Vec::new(), leaves, branch_count, leaf_count }
     }
 
     /// The new root.
@@ -279,31 +283,39 @@ impl<'a> Plan<'a> {
             return root;
         }
         let Node::Branch(number) = root.place.node() else {
-            return self.grow(self.old(root), self.changes, 0);
+            return self.grow(self.old(root), 0..self.changes.len(), 0);
         };
         self.branches.push((number, self.view.branch(number)));
         let mut items = vec![Item { changes: 0..self.changes.len(), on: 0, side: 0 }];
-        let ends = self.descend(&mut items);
+        let mut depths = Vec::new();
+        let ends = self.descend(&mut items, &mut depths);
         // All leaves are read before anything is done with one.
         let olds: Vec<Option<Old>> = ends.iter().map(|end| self.old(end.old)).collect();
         for (End { changes, on, side, depth, .. }, old) in ends.into_iter().zip(olds) {
-            self.branches[on].1[side] = self.grow(old, &self.changes[changes], depth);
+            self.branches[on].1[side] = self.grow(old, changes, depth);
         }
-        // What hangs on an item comes after it.
-        for at in (1..items.len()).rev() {
-            let Item { on, side, .. } = items[at];
-            self.branches[on].1[side].hash = hash_of(&self.branches[at].1);
+        // What hangs on an item is one deeper.
+        let mut hashes = Vec::new();
+        for Range { start, end } in depths.into_iter().skip(1).rev() {
+            hashes.clear();
+            let branches = self.branches[start..end].iter();
+            Hash::of_each(branches.map(|(_, [left, right])| branch_parts(&left.hash, &right.hash)), &mut hashes);
+            for (Item { on, side, .. }, hash) in items[start..end].iter().zip(&hashes) {
+                self.branches[*on].1[*side].hash = *hash;
+            }
         }
         Subtree { hash: hash_of(&self.branches[0].1), place: root.place }
     }
 
-    /// Appends all branches above changed keys, depth by depth: `branches[n]` is that of `items[n]`. Tells where that ends.
-    fn descend(&mut self, items: &mut Vec<Item>) -> Vec<End> {
+    /// Appends all branches above changed keys, depth by depth: `branches[n]` is that of `items[n]`. Tells where that ends,
+    /// and which items are of each depth.
+    fn descend(&mut self, items: &mut Vec<Item>, depths: &mut Vec<Range<usize>>) -> Vec<End> {
         let mut ends = Vec::with_capacity(self.changes.len());
         let mut numbers = Vec::new();
         let (mut begin, mut depth) = (0, 0);
         while begin < items.len() {
             let end = items.len();
+            depths.push(begin..end);
             for on in begin..end {
                 let Range { start, end } = items[on].changes;
                 let split = start + self.changes[start..end].partition_point(|(key, _)| !bit(key, depth));
@@ -334,24 +346,25 @@ impl<'a> Plan<'a> {
     }
 
     /// The subtree at this depth that has had one leaf or none, with these changes.
-    fn grow(&mut self, old: Option<Old>, changes: &[Change], depth: usize) -> Subtree {
-        match (old, changes) {
-            (None, []) => NOTHING,
-            (Some(old), []) => Subtree { hash: old.hash, place: Place::leaf(old.number) },
-            (Some(old), [change]) if old.key == change.0 => self.leaf(old.number, change),
-            (None, [change]) => {
+    fn grow(&mut self, old: Option<Old>, changes: Range<usize>, depth: usize) -> Subtree {
+        match (old, changes.len()) {
+            (None, 0) => NOTHING,
+            (Some(old), 0) => Subtree { hash: old.hash, place: Place::leaf(old.number) },
+            (Some(old), 1) if old.key == self.changes[changes.start].0 => self.leaf(old.number, changes.start),
+            (None, 1) => {
                 let number = self.leaf_count;
                 self.leaf_count += 1;
-                self.leaf(number, change)
+                self.leaf(number, changes.start)
             }
             _ => {
                 let (old_left, old_right) = match old {
                     Some(old) if bit(&old.key, depth) => (None, Some(old)),
                     left => (left, None),
                 };
-                let split = changes.partition_point(|(key, _)| !bit(key, depth));
-                let left = self.grow(old_left, &changes[..split], depth + 1);
-                let right = self.grow(old_right, &changes[split..], depth + 1);
+                let Range { start, end } = changes;
+                let split = start + self.changes[start..end].partition_point(|(key, _)| !bit(key, depth));
+                let left = self.grow(old_left, start..split, depth + 1);
+                let right = self.grow(old_right, split..end, depth + 1);
                 let (number, branch) = (self.branch_count, [left, right]);
                 self.branch_count += 1;
                 self.branches.push((number, branch));
@@ -360,9 +373,10 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn leaf(&mut self, number: u32, (key, value): &Change) -> Subtree {
-        self.leaves.push((number, Leaf { key: *key, value: *value }));
-        Subtree { hash: leaf_hash(key, value), place: Place::leaf(number) }
+    fn leaf(&mut self, number: u32, change: usize) -> Subtree {
+        let (key, value) = self.changes[change];
+        self.leaves.push((number, Leaf { key, value }));
+        Subtree { hash: self.hashes[change], place: Place::leaf(number) }
     }
 }
 
