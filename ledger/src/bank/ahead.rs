@@ -5,11 +5,17 @@ use crate::index::Short;
 use crate::names::Account;
 use crate::request::{Operation, Request};
 
+/// With fewer requests than this there is little to fetch at a time.
+const FEW: usize = 4;
+
 impl Bank {
     /// Reads what a batch will look for, one thing after the other and without waiting for what is in it. With many accounts
     /// it comes from memory that is in no cache, and the processor fetches several at a time; the execution would wait for
     /// each. Finding something here decides nothing: whatever is done looks for it again.
     pub(super) fn fetch<'a>(&self, batch: impl Iterator<Item = &'a Request> + Clone) {
+        if batch.size_hint().0 < FEW {
+            return;
+        }
         let ids: Vec<Short> = batch.clone().map(|request| self.ids.hash(&request.id)).collect();
         let known = ids.into_iter().filter(|hash| self.ids.is_there(*hash)).count();
         let mut accounts = Vec::with_capacity(2 * batch.size_hint().0);

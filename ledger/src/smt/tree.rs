@@ -24,6 +24,9 @@ type Change = (Hash, Hash);
 /// How many keys are set at a time.
 const PART: usize = 1 << 16;
 
+/// How deep a tree of a hundred million keys is, most often.
+const DEPTHS: usize = 32;
+
 /// Where a subtree's first node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place(u32);
@@ -287,7 +290,7 @@ impl<'a> Plan<'a> {
         };
         self.branches.push((number, self.view.branch(number)));
         let mut items = vec![Item { changes: 0..self.changes.len(), on: 0, side: 0 }];
-        let mut depths = Vec::new();
+        let mut depths = Vec::with_capacity(DEPTHS);
         let ends = self.descend(&mut items, &mut depths);
         // All leaves are read before anything is done with one.
         let olds: Vec<Option<Old>> = ends.iter().map(|end| self.old(end.old)).collect();
@@ -295,7 +298,7 @@ impl<'a> Plan<'a> {
             self.branches[on].1[side] = self.grow(old, changes, depth);
         }
         // What hangs on an item is one deeper.
-        let mut hashes = Vec::new();
+        let mut hashes = Vec::with_capacity(self.changes.len());
         for Range { start, end } in depths.into_iter().skip(1).rev() {
             hashes.clear();
             let branches = self.branches[start..end].iter();
