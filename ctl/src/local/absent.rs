@@ -248,9 +248,13 @@ fn not_running(prepared: &Prepared, unit: &Seen) -> Why {
             Why::new("not_started", format!("the node is set up, but {name} was not started"), [start])
         }
         (_, "activating") => {
-            let next = [format!("wait; it reads its books: journalctl -u {name} -f")];
-            let again = if unit.is_tried_again() { " again" } else { "" };
-            Why::new("starting", format!("the node is starting{again}: {name} is {state}"), next)
+            let wait = format!("wait; it reads its books: journalctl -u {name} -f");
+            if unit.is_tried_again() {
+                let ended = format!("if it is not up soon, read how it ended: journalctl -u {name} -n 50");
+                let message = format!("the node has ended and is starting again: {name} is {state}");
+                return Why::new("starting", message, [wait, ended]);
+            }
+            Why::new("starting", format!("the node is starting: {name} is {state}"), [wait])
         }
         _ => {
             let message = format!("{name} is {state}, but nobody answers at {}", place.socket.display());
@@ -290,6 +294,14 @@ mod tests {
             disk.code == "failed" && disk.message.contains("disk") && disk.next[0].contains("by itself"),
             "{disk:?}"
         );
+        let starting = |restarts| {
+            let (name, load) = ("raftbankd.service".to_owned(), "loaded".to_owned());
+            let (active, sub) = ("activating".to_owned(), "start".to_owned());
+            let why =
+                not_running(&prepared, &Seen::Unit(Unit { name, load, active, sub, restarts, ..Unit::default() }));
+            (why.code, why.next.len(), why.message.contains("again"))
+        };
+        assert_eq!((starting(0), starting(2)), (("starting", 1, false), ("starting", 2, true)));
         let key = why("failed", "failed", Some(6));
         assert!(key.next[0].contains("only the file `key`") && key.next[0].contains("--init --rejoin"), "{key:?}");
         assert_eq!(why("deactivating", "stop-sigterm", None).code, "silent");

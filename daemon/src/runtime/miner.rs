@@ -10,7 +10,7 @@ use raftbank_ledger::{Header, pow};
 /// another thread and back is not worth it.
 pub const INLINE_DIFFICULTY_MAX: u8 = 10;
 
-/// Nonces tried between two looks at whether the result is still wanted: a few milliseconds.
+/// Nonces tried between two looks at whether the result is still wanted: half a millisecond on a common machine.
 const CHUNK: u64 = 1 << 13;
 
 /// No job is wanted.
