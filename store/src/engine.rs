@@ -57,9 +57,12 @@ impl Default for Tuning {
 /// When results go to sled, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Accounts, or other rows, grown to so many bytes in memory are written back: with one more block the bound of a batch, a
-    /// fraction of a segment, as all that lies between two syncs. With a large base, as many as it has.
+    /// Rows grown to so many bytes in memory are written back: with one more block the bound of a batch, a fraction of a
+    /// segment, as all that lies between two syncs.
     pub rows_bytes: usize,
+    /// Changed accounts, too many for rows, grown to so many bytes in memory make a new base. With a large base, twice as
+    /// many as it has.
+    pub accounts_bytes: usize,
     /// Once so many bytes of the log have come since, all is written back: the bound of what a start executes again. With a
     /// large base, three times its bytes.
     pub log_bytes: usize,
@@ -71,7 +74,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { rows_bytes: 2 << 20, log_bytes: 16 << 20, rewrite_rows: 4_096, piece_bytes: 48 << 10 }
+        Limits {
+            rows_bytes: 2 << 20,
+            accounts_bytes: 8 << 20,
+            log_bytes: 16 << 20,
+            rewrite_rows: 4_096,
+            piece_bytes: 48 << 10,
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use std::path::Path;
 
 /// So small that a base of a few hundred accounts is made again and again, over several calls each time.
 fn tuning() -> Tuning {
-    let limits = Limits { rows_bytes: 1_500, log_bytes: 20_000, rewrite_rows: 12, piece_bytes: 700 };
+    let limits =
+        Limits { rows_bytes: 1_500, accounts_bytes: 1_500, log_bytes: 20_000, rewrite_rows: 12, piece_bytes: 700 };
     Tuning { limits, ..Tuning::default() }
 }
 

@@ -108,9 +108,10 @@ impl Overlay {
     }
 
     /// How full it is: at 1 it is time to write it back. A large base is made anew less often: that costs in all accounts.
+    /// Twice its bytes is as much as nearly all of its accounts take here.
     /// What is not accounts goes in one batch, so its bound does not grow.
     fn fullness(&self) -> f64 {
-        let Limits { rows_bytes, log_bytes, .. } = self.limits;
+        let Limits { rows_bytes, accounts_bytes, log_bytes, .. } = self.limits;
         let others_max = match &self.rewrite {
             // Together with those the bound of what a start may find, and write in one batch.
             Some(rewrite) => (2 * rows_bytes).saturating_sub(rewrite.other_bytes()).max(1),
@@ -119,7 +120,7 @@ impl Overlay {
             None => rows_bytes,
         };
         let parts = [
-            (self.account_bytes, rows_bytes.max(self.base_bytes())),
+            (self.account_bytes, accounts_bytes.max(self.base_bytes().saturating_mul(2))),
             (self.other_bytes, others_max),
             (self.log_bytes, log_bytes.max(self.base_bytes().saturating_mul(3))),
         ];
